@@ -1,0 +1,137 @@
+"""Runs a model's functions on every item of a request, and writes what came out of each."""
+
+from __future__ import annotations
+
+import json
+import platform
+import random
+import resource
+import sys
+import time
+import traceback
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Callable, Dict, List, Mapping, Optional
+
+from cellgauge_model import contract, files, outcomes
+from cellgauge_model.contract import Condition, Folders, Item, RunRequest, RunResult
+
+Load = Callable[[Path, str, Mapping[str, contract.Param]], Any]
+Verb = Callable[[Any, Any, "Context"], Any]
+
+
+@dataclass(frozen=True)
+class Context:
+    """What `embed` and `predict` may want to know beside the data."""
+
+    item: str
+    params: Mapping[str, contract.Param]
+    seed: int
+    device: str
+    threads: int
+    batch_size: Optional[int]
+    scratch: Path
+    conditions: List[Condition]
+    training: Any
+    """AnnData to train on, or None."""
+    report: Callable[[int, int], None]
+    """`report(done, total)` tells how far the item is."""
+
+
+def run(request: RunRequest, folders: Folders, load: Optional[Load], verb: Verb) -> int:
+    """Load the model, do every item, and return the exit code: that of the first item that failed."""
+    began = time.perf_counter()
+    try:
+        seed_everything(request.seed)
+        model = load(folders.weights, request.device, request.params) if load else None
+    except Exception as problem:
+        traceback.print_exc()
+        error, code = outcomes.describe(problem)
+        for item in request.items:
+            _finish(folders, item, RunResult(contract.CONTRACT_VERSION, _status(error), error=error, seed=request.seed))
+        return code
+    timings = {"load": time.perf_counter() - began}
+    codes = [_do(request, folders, item, model, verb, timings) for item in request.items]
+    return next((code for code in codes if code), contract.EXIT_OK)
+
+
+def _do(request: RunRequest, folders: Folders, item: Item, model: Any, verb: Verb, timings: Dict[str, float]) -> int:
+    began = time.perf_counter()
+    _progress(folders, item, state="running")
+    code = contract.EXIT_OK
+    outputs: List[contract.Output] = []
+    error = None
+    try:
+        seed_everything(request.seed)  # per item, so that a result does not depend on its neighbours
+        adata = files.read(folders.input / item.data)
+        answer = verb(model, adata, _context(request, folders, item))
+        folder = folders.output / item.name
+        folder.mkdir(exist_ok=True)
+        write = files.write_embedding if request.verb == "embed" else files.write_prediction
+        outputs = write(folder, answer, adata)
+    except Exception as problem:
+        traceback.print_exc()
+        error, code = outcomes.describe(problem)
+    result = RunResult(
+        contract=contract.CONTRACT_VERSION,
+        status=_status(error),
+        outputs=outputs,
+        error=error,
+        seed=request.seed,
+        timings={**timings, request.verb: time.perf_counter() - began},
+        # Linux counts ru_maxrss in KiB.
+        peak_memory=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
+        versions=versions(),
+    )
+    _finish(folders, item, result)
+    return code
+
+
+def _context(request: RunRequest, folders: Folders, item: Item) -> Context:
+    return Context(
+        item=item.name,
+        params=request.params,
+        seed=request.seed,
+        device=request.device,
+        threads=request.threads,
+        batch_size=request.batch_size,
+        scratch=folders.scratch,
+        conditions=item.conditions,
+        training=files.read(folders.input / item.training) if item.training else None,
+        report=lambda done, total: _progress(folders, item, state="running", done=done, total=total),
+    )
+
+
+def _status(error: Optional[contract.Problem]) -> str:
+    if error is None:
+        return "ok"
+    return "not_applicable" if error.type == "not_applicable" else "failed"
+
+
+def _finish(folders: Folders, item: Item, result: RunResult) -> None:
+    folder = folders.output / item.name
+    folder.mkdir(exist_ok=True)
+    contract.write_atomically(folder / contract.RESULT, contract.to_json(result))
+    _progress(folders, item, state=result.status)
+
+
+def _progress(folders: Folders, item: Item, **fields: Any) -> None:
+    line = json.dumps({"time": time.time(), "item": item.name, **fields})
+    with (folders.output / contract.PROGRESS).open("a", encoding="utf-8") as handle:
+        handle.write(line + "\n")
+
+
+def seed_everything(seed: int) -> None:
+    """Seed the global generators of the libraries that the model has imported."""
+    random.seed(seed)
+    if "numpy" in sys.modules:
+        sys.modules["numpy"].random.seed(seed % 2**32)
+    if "torch" in sys.modules:
+        sys.modules["torch"].manual_seed(seed)
+
+
+def versions() -> Dict[str, str]:
+    """Versions of Python and of the libraries in use that could change a number."""
+    known = ("numpy", "scipy", "pandas", "anndata", "sklearn", "torch", "jax", "transformers", "scvi")
+    found = {name: str(getattr(sys.modules[name], "__version__", "unknown")) for name in known if name in sys.modules}
+    return {"python": platform.python_version(), **found}

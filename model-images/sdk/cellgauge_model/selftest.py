@@ -1,0 +1,43 @@
+"""Runs each verb of a model on a few made cells, so that a broken image is noticed before it is used."""
+
+from __future__ import annotations
+
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any, Mapping
+
+from cellgauge_model import contract, running
+from cellgauge_model.contract import Condition, Folders, Item, RunRequest
+
+
+def run(load: Any, verbs: Mapping[str, Any], params: Mapping[str, contract.Param]) -> int:
+    """Return 0 if every verb gives an output for 60 made cells of 120 genes, else the selftest's code."""
+    for name, verb in verbs.items():
+        with tempfile.TemporaryDirectory() as folder:
+            here = Path(folder)
+            (here / "output").mkdir()
+            weights = Folders.from_environment().weights
+            folders = Folders(input=here, output=here / "output", weights=weights, scratch=here)
+            write_cells(here / "cells.h5ad")
+            item = Item("selftest", "cells.h5ad", conditions=[Condition("none"), Condition("gene", ["G1"])])
+            request = RunRequest(contract.CONTRACT_VERSION, "selftest", name, "default", [item], dict(params))
+            if running.run(request, folders, load, verb) != contract.EXIT_OK:
+                print(f"selftest of {name} failed", file=sys.stderr)
+                return contract.EXIT_SELFTEST
+        print(f"selftest of {name} passed", file=sys.stderr)
+    return contract.EXIT_OK
+
+
+def write_cells(path: Path, cells: int = 60, genes: int = 120) -> None:
+    """Write made counts in the form of a view."""
+    import anndata
+    import numpy
+    import pandas
+    import scipy.sparse
+
+    counts = numpy.random.default_rng(0).poisson(1.0, (cells, genes)).astype("float32")
+    names = [f"G{number}" for number in range(genes)]
+    var = pandas.DataFrame({"gene_symbol": names, "ensembl_id": "", "feature_name": names}, index=names)
+    obs = pandas.DataFrame(index=[f"cell{number}" for number in range(cells)])
+    anndata.AnnData(X=scipy.sparse.csr_matrix(counts), obs=obs, var=var).write_h5ad(path)

@@ -1,0 +1,87 @@
+"""Finds what there is: datasets in `datasets.yaml`, models in folders, tasks in `cellgauge_tasks` and entry points."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import TypeVar
+
+from cellgauge_tasks import Task, find
+
+from cellgauge import yamlfile
+from cellgauge.errors import CatalogError, UnknownNameError
+from cellgauge.specs import DatasetEntry, DatasetSpec, Model, ModelSpec, Name, Spec
+
+T = TypeVar("T")
+
+
+class _File(Spec):
+    """A whole `datasets.yaml`."""
+
+    datasets: dict[Name, DatasetEntry]
+
+
+def datasets(files: Sequence[Path]) -> dict[str, DatasetSpec]:
+    """Read the dataset catalogues; a later file may not redefine a name of an earlier one.
+
+    Raises
+    ------
+    CatalogError
+        If a file is missing or malformed, naming file, line and field.
+    """
+    found: dict[str, DatasetSpec] = {}
+    for path in files:
+        for name, entry in yamlfile.read(path, _File).datasets.items():
+            if name in found:
+                raise CatalogError(f"{path}: dataset '{name}' is already defined", "Give it another name.")
+            fields = {**entry.model_dump(), "source": _absolute(entry.source, path.parent)}
+            found[name] = DatasetSpec(name=name, **fields)
+    return found
+
+
+def _absolute(source: str, folder: Path) -> str:
+    """Resolve a plain path against the catalogue's folder; leave addresses alone."""
+    return source if "://" in source else (folder / Path(source).expanduser()).absolute().as_uri()
+
+
+def models(folders: Sequence[Path]) -> dict[str, Model]:
+    """Read every `model.yaml` one level below the given folders. Being there is being registered.
+
+    Raises
+    ------
+    CatalogError
+        If a manifest is malformed, its name is not its folder's, or two models share a name.
+    """
+    found: dict[str, Model] = {}
+    for folder in folders:
+        if not folder.is_dir():
+            raise CatalogError(f"{folder}: no such folder of models", "Check --models-path.")
+        for manifest in sorted(folder.glob("[!._]*/model.yaml")):
+            model = Model(spec=yamlfile.read(manifest, ModelSpec), folder=manifest.parent.absolute())
+            name = model.spec.name
+            if name != manifest.parent.name:
+                raise CatalogError(f"{manifest}: name: '{name}' is not the folder's name", "Make the two agree.")
+            if name in found:
+                raise CatalogError(f"{manifest}: model '{name}' is also in {found[name].folder}", "Rename one of them.")
+            found[name] = model
+    return found
+
+
+def tasks() -> dict[str, Task]:
+    """Every task: one a module of `cellgauge_tasks`, and those of other packages' entry points."""
+    return find()
+
+
+def pick(kind: str, wanted: Iterable[str], known: Mapping[str, T]) -> dict[str, T]:
+    """Look names up, keeping their order; `all` means every one.
+
+    Raises
+    ------
+    UnknownNameError
+        With the nearest known name as the hint.
+    """
+    names = list(dict.fromkeys(wanted))
+    if "all" in names:
+        names = list(known)
+    for name in names:
+        if name not in known:
+            raise UnknownNameError(kind, name, known)
+    return {name: known[name] for name in names}

@@ -1,0 +1,97 @@
+"""`cellgauge list models|datasets|tasks`."""
+
+from typing import Any
+
+import typer
+
+from cellgauge.cli import options
+from cellgauge.cli.output import out, show_json
+
+app = typer.Typer(help="List what there is.", no_args_is_help=True)
+
+
+@app.command("models")
+def models(models_path: options.ModelFolders = None, as_json: options.Json = False) -> None:
+    """List every model that can be run."""
+    from cellgauge import catalog, settings
+
+    chosen = settings.read(models_path=options.paths(models_path))
+    found = catalog.models([settings.shipped("model-images"), *chosen.models_path])
+    rows = [
+        {
+            "name": name,
+            "version": model.spec.version,
+            "verbs": list(model.spec.verbs),
+            "variants": list(model.spec.variants),
+            "organisms": model.spec.organisms,
+            "gpu": model.spec.resources.gpu,
+            "baseline": model.spec.baseline,
+            "licence": model.spec.licence,
+            "title": model.spec.title,
+        }
+        for name, model in found.items()
+    ]
+    _show(rows, ("name", "verbs", "organisms", "gpu", "licence", "title"), as_json)
+
+
+@app.command("datasets")
+def datasets(catalogs: options.Catalogs = None, as_json: options.Json = False) -> None:
+    """List every dataset of the catalogue."""
+    from cellgauge import catalog, settings
+
+    chosen = settings.read(catalog=options.paths(catalogs))
+    found = catalog.datasets([settings.shipped("datasets.yaml"), *chosen.catalog])
+    rows = [
+        {
+            "name": name,
+            "version": spec.version,
+            "organism": spec.organism,
+            "gene_ids": spec.gene_ids,
+            "roles": list(spec.obs),
+            "verified": bool(spec.sha256),
+            "source": spec.source,
+            "licence": spec.licence,
+            "title": spec.title,
+        }
+        for name, spec in found.items()
+    ]
+    _show(rows, ("name", "organism", "gene_ids", "roles", "title"), as_json)
+
+
+@app.command("tasks")
+def tasks(as_json: options.Json = False) -> None:
+    """List every task that can score an output."""
+    from cellgauge import catalog
+
+    rows = [
+        {
+            "name": name,
+            "version": task.version,
+            "verb": task.verb,
+            "roles": list(task.roles),
+            "headline": list(task.headline),
+            "baseline": task.baseline,
+            "title": task.title,
+        }
+        for name, task in catalog.tasks().items()
+    ]
+    _show(rows, ("name", "verb", "roles", "baseline", "title"), as_json)
+
+
+def _show(rows: list[dict[str, Any]], columns: tuple[str, ...], as_json: bool) -> None:
+    if as_json:
+        show_json(rows)
+        return
+    from rich import box
+    from rich.markup import escape
+    from rich.table import Table
+
+    table = Table(header_style="bold", box=box.SIMPLE_HEAD)
+    for column in columns:
+        table.add_column(column.replace("_", " "))
+    for row in rows:
+        values = (row[column] for column in columns)
+        table.add_row(
+            *(escape(", ".join(value) if isinstance(value, list | tuple) else str(value)) for value in values)
+        )
+    out.print(table)

@@ -1,0 +1,87 @@
+"""Options that several commands share, and the completion of names."""
+
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+
+def _complete(kind: str) -> Callable[[str], list[str]]:
+    def names(incomplete: str) -> list[str]:
+        from cellgauge import catalog, settings
+        from cellgauge.errors import CellgaugeError
+
+        try:
+            known: Iterable[str] = found(kind, catalog, settings)
+        except CellgaugeError:
+            return []
+        done, comma, last = incomplete.rpartition(",")
+        return [f"{done}{comma}{name}" for name in known if name.startswith(last)]
+
+    return names
+
+
+def found(kind: str, catalog: Any, settings: Any) -> Any:
+    """Everything of a kind that the settings make known, by name."""
+    chosen = settings.read()
+    if kind == "models":
+        return catalog.models([settings.shipped("model-images"), *chosen.models_path])
+    if kind == "datasets":
+        return catalog.datasets([settings.shipped("datasets.yaml"), *chosen.catalog])
+    return catalog.tasks()
+
+
+Models = Annotated[
+    list[str],
+    typer.Option(
+        "--models",
+        "-m",
+        help="Models, separated by commas; `pca:VARIANT` for a variant, `all` for every one.",
+        autocompletion=_complete("models"),
+    ),
+]
+Datasets = Annotated[
+    list[str],
+    typer.Option(
+        "--datasets",
+        "-d",
+        help="Datasets, separated by commas; `all` for every one.",
+        autocompletion=_complete("datasets"),
+    ),
+]
+Tasks = Annotated[
+    list[str],
+    typer.Option(
+        "--tasks", "-t", help="Tasks, separated by commas; every one by default.", autocompletion=_complete("tasks")
+    ),
+]
+Seeds = Annotated[list[int], typer.Option("--seed", "-s", help="A seed; give it several times for several runs.")]
+Assignments = Annotated[
+    list[str] | None, typer.Option("--set", help="A parameter of a model: `--set pca.n_components=20`.")
+]
+EngineName = Annotated[
+    str | None, typer.Option("--engine", help="docker, local, or auto: docker where it answers. [CELLGAUGE_ENGINE]")
+]
+Results = Annotated[
+    Path | None,
+    typer.Option("--results", help="Folder of the results; ./cellgauge-results by default. [CELLGAUGE_RESULTS]"),
+]
+Catalogs = Annotated[
+    list[Path] | None, typer.Option("--catalog", help="A further dataset catalogue. [CELLGAUGE_CATALOG]")
+]
+ModelFolders = Annotated[
+    list[Path] | None,
+    typer.Option("--models-path", help="A further folder with one folder per model. [CELLGAUGE_MODELS_PATH]"),
+]
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout, and nothing else there.")]
+
+
+def split(values: Iterable[str]) -> list[str]:
+    """Take lists apart: `-m a,b -m c` is a, b, c."""
+    return [part.strip() for value in values for part in value.split(",") if part.strip()]
+
+
+def paths(values: list[Path] | None) -> tuple[Path, ...] | None:
+    """Leave a setting alone where no option was given."""
+    return tuple(values) if values else None

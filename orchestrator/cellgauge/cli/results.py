@@ -1,0 +1,84 @@
+"""`cellgauge show`: a run's table, or one job in full."""
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from cellgauge.cli import options
+from cellgauge.cli.output import out, show_json
+
+if TYPE_CHECKING:
+    from cellgauge.specs import RunRecord
+    from cellgauge.store import Store
+
+
+def show(
+    result: Annotated[
+        str, typer.Argument(help="A run's id, or the first characters of a job's; `latest` run by default.")
+    ] = "latest",
+    results: options.Results = None,
+    as_json: options.Json = False,
+) -> None:
+    """Show the table of a run, or all that is known of one job."""
+    from cellgauge import catalog, settings
+    from cellgauge.errors import UnknownNameError, UsageError
+    from cellgauge.report import document, table
+    from cellgauge.store import Store
+
+    store = Store(settings.read(results=results).results)
+    runs = store.run_ids()
+    if not runs:
+        raise UsageError(
+            f"there are no results in {store.root.absolute()}",
+            "Run `cellgauge run` first, or name a folder with --results.",
+        )
+    run = store.run(runs[-1] if result == "latest" else result)
+    if run is not None:
+        found = document.collect(run, store)
+        if as_json:
+            show_json(found)
+        else:
+            out.print(table.render(found, catalog.tasks()))
+        return
+    jobs = [job for job in store.job_ids() if job.startswith(result)]
+    if len(jobs) > 1:
+        raise UsageError(f"{len(jobs)} jobs begin with '{result}'", f"Give more characters: {', '.join(jobs[:5])}.")
+    record = store.record(jobs[0]) if jobs else None
+    if record is None:
+        raise UnknownNameError("run or job", result, [*runs, *store.job_ids()])
+    if as_json:
+        show_json(record)
+    else:
+        _show_job(record, store)
+
+
+def _show_job(record: "RunRecord", store: "Store") -> None:
+    from rich.markup import escape
+    from rich.table import Table
+
+    from cellgauge.cli.live import label
+    from cellgauge.report.table import printable
+
+    table = Table(show_header=False)
+    job = record.job
+    facts = {
+        "job": job.id,
+        "what": label(job),
+        "state": record.state.replace("_", " "),
+        "reason": printable(record.reason),
+        "params": ", ".join(f"{name} = {value}" for name, value in job.params.items()),
+        "image": job.image,
+        "engine": record.engine,
+        "sandbox": ", ".join(f"{name}: {value}" for name, value in record.sandbox.items()),
+        "exit code": record.exit_code,
+        "started": record.started,
+        "seconds": ", ".join(f"{phase} {seconds:g}" for phase, seconds in record.seconds.items()),
+        "output": ", ".join(f"{item.name} {' x '.join(map(str, item.shape))}" for item in record.items if item.shape),
+        "folder": store.job_folder(job.id).absolute(),
+    }
+    for name, value in facts.items():
+        if value not in ("", None):
+            table.add_row(name, escape(str(value)))
+    out.print(table)
+    for line in record.log_tail:
+        out.print(f"  {escape(line)}", style="dim")

@@ -1,0 +1,1 @@
+"""Datasets: fetched, checked, and shown to models without their answers."""

@@ -1,0 +1,50 @@
+"""Finds a dataset's file on this machine and makes sure that it is the one the catalogue means."""
+
+import hashlib
+import importlib.util
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+from cellgauge.errors import FetchError
+from cellgauge.specs import DatasetSpec
+
+
+def fetch(spec: DatasetSpec) -> tuple[Path, str]:
+    """Return a dataset's path and its SHA-256.
+
+    Raises
+    ------
+    FetchError
+        If the file is not there, cannot be read, or is another one than the catalogue says.
+    """
+    path = locate(spec)
+    try:
+        with path.open("rb") as handle:
+            digest = hashlib.file_digest(handle, "sha256").hexdigest()
+    except OSError as problem:
+        raise FetchError(f"dataset '{spec.name}': {path}: {problem.strerror}", "Check the source.") from problem
+    if spec.sha256s and digest not in spec.sha256s:
+        raise FetchError(
+            f"dataset '{spec.name}': {path} has SHA-256 {digest}, the catalogue says {' or '.join(spec.sha256s)}",
+            "The file was changed or another version is installed. Get the right one, or give yours its own entry.",
+        )
+    return path, digest
+
+
+def locate(spec: DatasetSpec) -> Path:
+    """Turn a source into a path, without reading the file."""
+    parts = urlsplit(spec.source)
+    if parts.scheme == "file":
+        return Path(unquote(parts.path))
+    if parts.scheme == "package":
+        found = importlib.util.find_spec(parts.netloc)  # does not import the package
+        if found is None or found.origin is None:
+            raise FetchError(
+                f"dataset '{spec.name}' lies in the Python package '{parts.netloc}', which is not installed",
+                f"Run: pip install {parts.netloc}",
+            )
+        return Path(found.origin).parent / unquote(parts.path).lstrip("/")
+    raise FetchError(
+        f"dataset '{spec.name}': sources of the kind '{parts.scheme}://' cannot be read",
+        "Known: package://PACKAGE/PATH, file://PATH and plain paths. Download the file and point the source at it.",
+    )

@@ -1,0 +1,157 @@
+"""Writes what a model may see of a dataset: counts, genes, opaque cell ids, and only the granted obs columns."""
+
+import hashlib
+import secrets
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from cellgauge.data.check import read
+from cellgauge.errors import DatasetError
+from cellgauge.specs import Dataset, View
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+INTEGER_TOLERANCE = 0.002
+"""How far, relative to its size plus 10, a recovered count may lie from an integer (files round to 3 or 4 digits)."""
+
+
+def write(dataset: Dataset, view: View, cache: Path) -> Path:
+    """Write a view, or return the path of one that is already there.
+
+    Raises
+    ------
+    DatasetError
+        If counts cannot be recovered from the file's values.
+    """
+    path = cache / "views" / view.id / "view.h5ad"
+    if path.exists():
+        return path
+    adata = make(dataset, view)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f"view.{secrets.token_hex(4)}.part")
+    try:
+        adata.write_h5ad(partial)
+        # anndata was seen to fail half-way and leave a file that opens with an empty obs.
+        again = read(partial, backed=True)
+        whole = again.shape == adata.shape and list(again.obs_names[:1]) == list(adata.obs_names[:1])
+        again.file.close()
+        if not whole:
+            raise DatasetError(f"{partial}: the view was not written whole", "Check the disk, and try again.")
+        partial.chmod(0o444)
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)
+    return path
+
+
+def make(dataset: Dataset, view: View) -> Any:
+    """Build a view in memory.
+
+    Cells are in the order of their opaque ids, so that neither id nor order says anything about them.
+
+    Returns
+    -------
+    AnnData with float32 CSR counts in X; obs holds the granted columns under their roles; var is indexed by the
+    declared gene id and has `gene_symbol`, `ensembl_id` and `feature_name`; nothing else.
+    """
+    import anndata
+    import numpy as np
+    import pandas as pd
+
+    source = read(dataset.path, backed=False)
+    ids = opaque(source.obs_names, dataset.sha256)
+    order = np.argsort(np.array(ids))
+    obs = pd.DataFrame({role: source.obs[column].to_numpy() for role, column in view.obs.items()}, index=ids)
+    var = genes(source.raw.var if view.matrix.slot == "raw" else source.var, view)
+    # A gene without an id of the wanted kind cannot be named to the model; of two with one id the first stays.
+    named = ((var.index != "") & ~var.index.duplicated()).nonzero()[0]
+    matrix = counts(source, view, dataset.path)[order][:, named]
+    return anndata.AnnData(X=matrix, obs=obs.iloc[order], var=var.iloc[named])
+
+
+def opaque(cells: Any, key: str) -> list[str]:
+    """Name each cell by a keyed hash of its id: the same in every view, and telling nothing of barcode or batch."""
+    return [hashlib.blake2b(str(cell).encode(), key=key[:64].encode(), digest_size=10).hexdigest() for cell in cells]
+
+
+def annotations(dataset: Dataset, roles: dict[str, str]) -> "pd.DataFrame":
+    """Read obs columns by role, in the dataset's order, indexed by opaque cell ids.
+
+    Parameters
+    ----------
+    roles
+        Role → obs column.
+    """
+    import pandas as pd
+
+    adata = read(dataset.path, backed=True)
+    try:
+        columns = {role: adata.obs[column].to_numpy() for role, column in roles.items()}
+        return pd.DataFrame(columns, index=opaque(adata.obs_names, dataset.sha256))
+    finally:
+        adata.file.close()
+
+
+def counts(adata: Any, view: View, path: Path) -> Any:
+    """Return raw counts, recovered from log-normalised values where that is what the file holds.
+
+    Values log(1 + s·c) with one factor s per cell give back c once s is known. The smallest non-zero value of a cell
+    is taken to be one count; with each cell's total before scaling that is only needed to find the common target
+    (its median over cells), so a cell without single counts is right too.
+
+    Returns
+    -------
+    CSR float32, cells x genes.
+
+    Raises
+    ------
+    DatasetError
+        If a value is negative or not finite, or a recovered one is not an integer.
+    """
+    import numpy as np
+    import scipy.sparse as sp
+
+    slot = view.matrix.slot
+    values = adata.X if slot == "X" else adata.raw.X if slot == "raw" else adata.layers[slot.removeprefix("layers/")]
+    matrix = sp.csr_matrix(values, dtype=np.float64 if view.matrix.kind == "log1p" else np.float32)
+    matrix.eliminate_zeros()
+    if not np.isfinite(matrix.data).all() or (matrix.data < 0).any():
+        raise DatasetError(
+            f"{path}: {slot} holds negative or non-finite values", "These are not counts; see matrix.slot."
+        )
+    if view.matrix.kind == "counts":
+        return matrix
+    np.expm1(matrix.data, out=matrix.data)
+    filled = np.diff(matrix.indptr) > 0
+    smallest = np.ones(matrix.shape[0])
+    smallest[filled] = np.minimum.reduceat(matrix.data, matrix.indptr[:-1][filled])
+    if view.matrix.total_counts:
+        totals = adata.obs[view.matrix.total_counts].to_numpy(dtype=float)
+        smallest = np.median((smallest * totals)[filled]) / totals
+    matrix.data /= np.repeat(smallest, np.diff(matrix.indptr))
+    whole = np.round(matrix.data)
+    if (np.abs(matrix.data - whole) > INTEGER_TOLERANCE * (whole + 10)).any():
+        raise DatasetError(
+            f"{path}: no integer counts come out of the values in {slot}",
+            "They may be scaled or corrected in another way. Point matrix.slot at raw counts.",
+        )
+    matrix.data = whole
+    return matrix.astype(np.float32)
+
+
+def genes(var: Any, view: View) -> "pd.DataFrame":
+    """Name the genes in each kind of id that the dataset has, indexed by the kind that the view wants.
+
+    An id that is not known is an empty string.
+    """
+    import pandas as pd
+
+    def ids(kind: Any) -> list[str]:
+        if kind == view.gene_index:
+            return [str(name) for name in var.index]
+        column = view.gene_columns.get(kind)
+        return ["" if pd.isna(name) else str(name) for name in var[column]] if column else [""] * len(var)
+
+    table = pd.DataFrame({"gene_symbol": ids("symbol"), "ensembl_id": ids("ensembl"), "feature_name": ids("symbol")})
+    return table.set_index(pd.Index(ids(view.gene_ids)))

@@ -1,0 +1,84 @@
+"""Every error that can reach a person, each with an exit code and a hint.
+
+* CellgaugeError                1
+  * UsageError                  2
+    * UnknownNameError
+  * CatalogError                3
+  * DatasetError                4
+    * FetchError
+  * EngineError                 5
+    * ImageError
+  * StorageError                6
+  * ContractViolation           7   (caught by `execute`, becomes a run record)
+
+Exit code 1 is also that of a run in which a planned cell is missing, and 130 that of Ctrl-C.
+"""
+
+import difflib
+from collections.abc import Iterable
+
+
+class CellgaugeError(Exception):
+    """Something went wrong that a person can act on."""
+
+    exit_code = 1
+
+    def __init__(self, message: str, hint: str = "") -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+        """What to do next; may be empty."""
+
+
+class UsageError(CellgaugeError):
+    """The command's words are off."""
+
+    exit_code = 2
+
+
+class UnknownNameError(UsageError):
+    """A name that is not known, with the nearest known one as the hint."""
+
+    def __init__(self, kind: str, name: str, known: Iterable[str]) -> None:
+        known = sorted(known)
+        near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
+        hint = f"Did you mean '{near[0]}'?" if near else f"Known: {', '.join(known) or 'none'}."
+        super().__init__(f"no {kind} named '{name}'", hint)
+
+
+class CatalogError(CellgaugeError):
+    """`datasets.yaml` or a `model.yaml` is missing or malformed."""
+
+    exit_code = 3
+
+
+class DatasetError(CellgaugeError):
+    """A dataset cannot be used: unreadable, empty, not what the catalogue says."""
+
+    exit_code = 4
+
+
+class FetchError(DatasetError):
+    """A dataset cannot be had from its source."""
+
+
+class EngineError(CellgaugeError):
+    """The engine cannot run anything: it does not answer, or refuses."""
+
+    exit_code = 5
+
+
+class ImageError(EngineError):
+    """A model's image cannot be found, pulled or built."""
+
+
+class StorageError(CellgaugeError):
+    """Results cannot be written or read: disk full, no permission, damaged file."""
+
+    exit_code = 6
+
+
+class ContractViolation(CellgaugeError):
+    """A model's output breaks the contract."""
+
+    exit_code = 7

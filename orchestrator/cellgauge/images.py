@@ -1,0 +1,122 @@
+"""Says what exactly would run for a model, and makes sure that it is there: an image, or the folder itself."""
+
+import hashlib
+import json
+import platform
+from collections.abc import Callable
+from importlib.metadata import distributions
+from pathlib import Path
+
+import cellgauge_model
+
+from cellgauge.errors import ImageError
+from cellgauge.specs import Model, identity
+
+MANIFEST_LABEL = "org.cellgauge.manifest"
+UNBUILT = "unbuilt:"
+"""Before the digest of a source that no image has been built from."""
+
+
+def context(model: Model) -> dict[str, bytes]:
+    """Collect what an image is built from: the model's folder, its manifest as JSON, and the SDK.
+
+    Hidden files and caches stay out.
+    """
+    files = _files(model.folder, "")
+    files["model.json"] = manifest(model).encode()
+    files |= _files(Path(cellgauge_model.__file__).parent, "sdk/cellgauge_model/")
+    return files
+
+
+def _files(folder: Path, prefix: str) -> dict[str, bytes]:
+    found = {}
+    for path in sorted(folder.rglob("*")):
+        parts = path.relative_to(folder).parts
+        if path.is_file() and not any(part.startswith(".") or part == "__pycache__" for part in parts):
+            found[prefix + "/".join(parts)] = path.read_bytes()
+    return found
+
+
+def manifest(model: Model) -> str:
+    """Write a manifest as one line of JSON: the image's label, and what `describe` prints."""
+    return json.dumps(model.spec.model_dump(mode="json"), sort_keys=True)
+
+
+def fingerprint(files: dict[str, bytes], *more: str) -> str:
+    """Hash names and contents."""
+    digest = hashlib.sha256("\0".join(more).encode())
+    for name, content in sorted(files.items()):
+        digest.update(f"{name}\0{len(content)}\0".encode())
+        digest.update(content)
+    return digest.hexdigest()
+
+
+def local(model: Model) -> str:
+    """Identify what the local engine would run: the folder, the SDK, and every package of the environment."""
+    packages = sorted(f"{found.metadata['Name']}=={found.version}" for found in distributions())
+    environment = identity([platform.python_version(), platform.machine(), *packages])
+    return f"local:{fingerprint(context(model), environment)}"
+
+
+def present(model: Model, base_image: str) -> str:
+    """Identify the image that would run, without building or pulling anything."""
+    from cellgauge.engines.docker_images import find
+
+    if model.spec.image:
+        image = find(model.spec.image)
+        return image.id if image else f"{UNBUILT}{model.spec.image}"
+    tag = _tag(model, base_image)
+    image = find(tag)
+    return image.id if image else f"{UNBUILT}{tag}"
+
+
+def ensure(model: Model, *, base_image: str, network: str, say: Callable[[str], None]) -> str:
+    """Return the digest of a model's image, pulling or building it if it is not there.
+
+    Raises
+    ------
+    ImageError
+        If it cannot be had, or was made from another manifest than the one in the folder.
+    """
+    from cellgauge.engines import docker_images
+
+    if model.spec.image:
+        image = docker_images.find(model.spec.image)
+        if image is None:
+            say(f"pulling {model.spec.image}")
+            image = docker_images.pull(model.spec.image)
+        _agree(model, image.labels.get(MANIFEST_LABEL))
+        return image.id
+    if not (model.folder / "Dockerfile").exists():
+        raise ImageError(f"{model.folder} has no Dockerfile, and its model.yaml names no image", "Add one of the two.")
+    tag = _tag(model, base_image)
+    image = docker_images.find(tag)
+    if image is None:
+        say(f"building {tag}")
+        labels = {MANIFEST_LABEL: manifest(model)}
+        image = docker_images.build(tag, context(model), base_image=base_image, network=network, labels=labels)
+    return image.id
+
+
+def _tag(model: Model, base_image: str) -> str:
+    from cellgauge.engines.docker_images import find
+
+    base = find(base_image)  # its content counts, not its name: a tag moves
+    return f"cellgauge/{model.spec.name.lower()}:{fingerprint(context(model), base.id if base else base_image)[:16]}"
+
+
+def _agree(model: Model, label: str | None) -> None:
+    """Refuse an image whose label tells another story than the manifest in the folder."""
+    if label is None:
+        raise ImageError(
+            f"image {model.spec.image} has no label {MANIFEST_LABEL}",
+            'Build it with cellgauge, or with: docker build --label org.cellgauge.manifest="$(cat model.json)"',
+        )
+    told, ours = dict(json.loads(label)), dict(json.loads(manifest(model)))
+    told.pop("image", None), ours.pop("image", None)  # the image cannot know where it will be pushed to
+    if told != ours:
+        differing = sorted(key for key in told | ours if told.get(key) != ours.get(key))
+        raise ImageError(
+            f"image {model.spec.image} was made from another manifest: {', '.join(differing)} differ",
+            f"Copy the image's manifest into {model.folder / 'model.yaml'}, or name another image.",
+        )

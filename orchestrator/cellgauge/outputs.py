@@ -1,0 +1,196 @@
+"""Reads what a model wrote, trusting nothing: no links, no pickle, no sizes, no row order."""
+
+import os
+import stat
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, BinaryIO
+
+from cellgauge_model.contract import CELLS, CONTRACT_VERSION, EMBEDDING, PREDICTION, RESULT, Item, RunResult
+
+from cellgauge.errors import ContractViolation
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+RESULT_LIMIT = 4 << 20
+CELLS_LIMIT = 1 << 30
+ARRAY_LIMIT = 64 << 30
+MAX_DIMENSIONS = 100_000
+
+
+@contextmanager
+def opened(folder: Path, name: str, limit: int) -> Iterator[BinaryIO]:
+    """Open a plain file directly in a plain folder, following no link.
+
+    Raises
+    ------
+    ContractViolation
+        If either is missing, a link, a device, or the file is larger than `limit` bytes.
+    """
+    try:
+        directory = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+    except OSError as problem:
+        raise ContractViolation(f"output folder '{folder.name}': {problem.strerror}") from problem
+    try:
+        # Non-blocking, or a FIFO would wait for a writer for ever.
+        handle = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK, dir_fd=directory)
+    except OSError as problem:
+        raise ContractViolation(f"{folder.name}/{name}: {problem.strerror}") from problem
+    finally:
+        os.close(directory)
+    with os.fdopen(handle, "rb") as file:
+        status = os.fstat(handle)
+        if not stat.S_ISREG(status.st_mode):
+            raise ContractViolation(f"{folder.name}/{name} is not a plain file")
+        if status.st_size > limit:
+            raise ContractViolation(f"{folder.name}/{name} has {status.st_size} bytes, more than the {limit} allowed")
+        yield file
+
+
+def result(output: Path, item: str) -> RunResult | None:
+    """Read an item's `result.json`; None if the model never wrote one.
+
+    Raises
+    ------
+    ContractViolation
+        If it is not one of this contract version.
+    """
+    from pydantic import TypeAdapter, ValidationError
+
+    if not (output / item).exists() or not os.path.lexists(output / item / RESULT):
+        return None
+    with opened(output / item, RESULT, RESULT_LIMIT) as file:
+        content = file.read()
+    try:
+        found = TypeAdapter(RunResult).validate_json(content)
+    except ValidationError as problem:
+        first = problem.errors()[0]
+        field = ".".join(map(str, first["loc"])) or "the file"
+        raise ContractViolation(f"{item}/{RESULT}: {field}: {first['msg']}") from problem
+    if found.contract != CONTRACT_VERSION:
+        raise ContractViolation(f"{item}/{RESULT} is of contract version {found.contract}, not {CONTRACT_VERSION}")
+    if found.status not in ("ok", "failed", "not_applicable"):
+        raise ContractViolation(f"{item}/{RESULT}: unknown status '{found.status}'")
+    return found
+
+
+def embedding(output: Path, item: str, cells: Sequence[str]) -> "NDArray[np.float32]":
+    """Read an item's embedding with its rows in the order of `cells`.
+
+    Raises
+    ------
+    ContractViolation
+        If it is not a finite float32 matrix with exactly one row for each cell.
+    """
+    import pandas as pd
+
+    array = _array(output / item)
+    with opened(output / item, CELLS, CELLS_LIMIT) as file:
+        try:
+            rows = file.read().decode().splitlines()
+        except UnicodeDecodeError as problem:
+            raise ContractViolation(f"{item}/{CELLS} is not UTF-8 text") from problem
+    if len(rows) != len(array):
+        raise ContractViolation(f"{EMBEDDING} has {len(array)} rows, {CELLS} {len(rows)} lines")
+    index = pd.Index(rows)
+    if not index.is_unique:
+        raise ContractViolation(f"{CELLS} repeats the cell '{index[index.duplicated()][0]}'")
+    order = index.get_indexer(pd.Index(cells))
+    if (order < 0).any():
+        raise ContractViolation(f"{int((order < 0).sum())} of {len(cells)} cells have no row in {EMBEDDING}")
+    if len(rows) != len(cells):
+        raise ContractViolation(f"{EMBEDDING} has rows for {len(rows) - len(cells)} cells that were not asked for")
+    return array[order]
+
+
+def _array(folder: Path) -> "NDArray[np.float32]":
+    import numpy as np
+
+    with opened(folder, EMBEDDING, ARRAY_LIMIT) as file:
+        try:
+            version = np.lib.format.read_magic(file)
+            read_header = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}[
+                version
+            ]
+            shape, fortran, dtype = read_header(file)
+        except (ValueError, KeyError) as problem:
+            raise ContractViolation(f"{EMBEDDING} is not an .npy file of version 1 or 2") from problem
+        if dtype != np.dtype("<f4"):
+            raise ContractViolation(f"{EMBEDDING} holds {dtype}, not float32")
+        if fortran and len(shape) == 2 and min(shape) > 1:
+            raise ContractViolation(f"{EMBEDDING} is in Fortran order, not C order")
+        if len(shape) != 2 or not 1 <= shape[1] <= MAX_DIMENSIONS:
+            raise ContractViolation(f"{EMBEDDING} has shape {shape}, not (cells, dimensions)")
+        # Checked before anything is allocated: a header may claim any size.
+        expected = file.tell() + 4 * shape[0] * shape[1]
+        actual = os.fstat(file.fileno()).st_size
+        if actual != expected:
+            raise ContractViolation(f"{EMBEDDING} has {actual} bytes, its header promises {expected}")
+        array = np.frombuffer(file.read(), dtype="<f4").reshape(shape)
+    broken = ~np.isfinite(array).all(axis=1)
+    if broken.any():
+        raise ContractViolation(f"{EMBEDDING} holds NaN or infinite values in {int(broken.sum())} of {len(array)} rows")
+    return array
+
+
+def prediction(output: Path, item: Item, genes: Sequence[str]) -> tuple[int, int]:
+    """Check an item's prediction and return its shape.
+
+    Raises
+    ------
+    ContractViolation
+        If a requested condition is missing, an unknown one or an unknown gene is there, or a value is not finite.
+    """
+    import h5py
+
+    with opened(output / item.name, PREDICTION, ARRAY_LIMIT) as file:
+        try:
+            with h5py.File(file, "r") as content:
+                _refuse_links(content)
+                return _check_prediction(content, item, genes)
+        except ContractViolation:
+            raise
+        except Exception as problem:  # h5py raises many kinds on a damaged file
+            raise ContractViolation(f"{PREDICTION} cannot be read: {problem}") from problem
+
+
+def _refuse_links(group: Any) -> None:
+    """Refuse whatever would make HDF5 open another file, or fill memory from a tiny one."""
+    import h5py
+
+    for name in group:
+        if not isinstance(group.get(name, getlink=True), h5py.HardLink):
+            raise ContractViolation(f"{PREDICTION}: {group.name}/{name} is a link")
+        child = group[name]
+        if isinstance(child, h5py.Group):
+            _refuse_links(child)
+        elif child.external or child.is_virtual or child.nbytes > ARRAY_LIMIT:
+            raise ContractViolation(f"{PREDICTION}: {child.name} lies in another file, or is too large")
+
+
+def _check_prediction(content: Any, item: Item, genes: Sequence[str]) -> tuple[int, int]:
+    import numpy as np
+    from anndata.io import read_elem
+
+    matrix = content["X"]
+    if not hasattr(matrix, "dtype") or matrix.dtype != np.float32 or matrix.ndim != 2:
+        raise ContractViolation(f"{PREDICTION}: X is not a dense float32 matrix")
+    rows, columns = read_elem(content["obs"]), read_elem(content["var"]).index
+    if matrix.shape != (len(rows), len(columns)):
+        raise ContractViolation(
+            f"{PREDICTION}: X has shape {matrix.shape}, obs and var say {(len(rows), len(columns))}"
+        )
+    if not columns.is_unique or not set(columns) <= set(genes):
+        raise ContractViolation(f"{PREDICTION}: var holds repeated genes, or genes that the input does not have")
+    if "condition" not in rows:
+        raise ContractViolation(f"{PREDICTION}: obs has no column 'condition'")
+    asked, given = {condition.id for condition in item.conditions}, set(rows["condition"].astype(str))
+    if asked != given:
+        wrong = sorted(asked ^ given)[0]
+        raise ContractViolation(f"{PREDICTION}: condition '{wrong}' is {'missing' if wrong in asked else 'unknown'}")
+    if not np.isfinite(matrix[()]).all():
+        raise ContractViolation(f"{PREDICTION} holds NaN or infinite values")
+    return matrix.shape  # type: ignore[no-any-return]

@@ -1,0 +1,135 @@
+"""Turns choices into a `Plan`. Pure: the plan is the dry run, the resume file and the test fixture."""
+
+from collections.abc import Iterable, Mapping, Sequence
+
+from cellgauge_model.contract import CONTRACT_VERSION, Param
+from cellgauge_tasks import Task
+
+from cellgauge.errors import UnknownNameError, UsageError
+from cellgauge.specs import DatasetSpec, Job, JobDataset, ModelSpec, Plan, Scoring, Skip, Spec, View, identity
+
+
+class ModelChoice(Spec):
+    """A model variant that was asked for."""
+
+    spec: ModelSpec
+    variant: str
+    params: dict[str, Param]
+    image: str
+    """Digest of what would run."""
+
+
+class DatasetChoice(Spec):
+    """A dataset that was asked for."""
+
+    spec: DatasetSpec
+    sha256: str
+
+
+def params_for(model: ModelSpec, variant: str, overrides: Mapping[str, Param]) -> dict[str, Param]:
+    """Fill in a variant's parameters: defaults, then the variant's own, then overrides.
+
+    Raises
+    ------
+    UnknownNameError
+        If the model has no such variant or parameter.
+    UsageError
+        If a value is not allowed.
+    """
+    if variant not in model.variants:
+        raise UnknownNameError(f"variant of {model.name}", variant, model.variants)
+    for name, value in overrides.items():
+        if name not in model.params:
+            raise UnknownNameError(f"parameter of {model.name}", name, model.params)
+        if reason := model.params[name].refuses(value):
+            raise UsageError(f"{model.name}.{name}: {reason}", model.params[name].description)
+    defaults = {name: param.default for name, param in model.params.items()}
+    return {**defaults, **model.variants[variant].params, **overrides}
+
+
+def make(
+    models: Sequence[ModelChoice], datasets: Sequence[DatasetChoice], tasks: Iterable[Task], seeds: Sequence[int]
+) -> Plan:
+    """Lay out every job and scoring, and say of what does not apply why not."""
+    tasks = list(tasks)
+    jobs: dict[str, Job] = {}
+    scorings: list[Scoring] = []
+    skips: list[Skip] = []
+    for model in models:
+        for dataset in datasets:
+            unfit = {task.name: why_not(model.spec, dataset.spec, task) for task in tasks}
+            fitting = [task for task in tasks if not unfit[task.name]]
+            shown = view(model.spec, dataset) if fitting else None
+            for seed in seeds:
+                skips += [
+                    Skip(
+                        model=model.spec.name,
+                        variant=model.variant,
+                        dataset=dataset.spec.name,
+                        task=name,
+                        seed=seed,
+                        reason=reason,
+                    )
+                    for name, reason in unfit.items()
+                    if reason
+                ]
+                if shown is None:
+                    continue
+                job = _job(model, dataset, fitting[0].verb, shown, seed)
+                jobs[job.id] = job
+                scorings += [_scoring(job, dataset.spec, task, seed) for task in fitting]
+    baselines = tuple(dict.fromkeys(model.spec.name for model in models if model.spec.baseline))
+    return Plan(jobs=tuple(jobs.values()), scorings=tuple(scorings), skips=tuple(skips), baselines=baselines)
+
+
+def why_not(model: ModelSpec, dataset: DatasetSpec, task: Task) -> str:
+    """Say why a task does not apply to a model on a dataset, or nothing."""
+    if task.verb not in model.verbs:
+        return f"the task scores '{task.verb}', the model can only {' and '.join(model.verbs)}"
+    if model.organisms != "any" and dataset.organism not in model.organisms:
+        return f"the model knows {', '.join(model.organisms)}, the dataset is of {dataset.organism}"
+    if model.gene_ids not in ("any", dataset.gene_ids, *dataset.gene_columns):
+        return f"the model needs {model.gene_ids} gene ids, the dataset has {dataset.gene_ids} ids"
+    if model.resources.gpu == "required":
+        return "the model needs a GPU, and this version of cellgauge cannot lease one"
+    if missing := [role for role in task.roles if role not in dataset.obs]:
+        return f"the task needs {', '.join(missing)}, which the dataset lacks"
+    if missing := [role for role in model.obs_roles if role not in dataset.obs]:
+        return f"the model needs {', '.join(missing)}, which the dataset lacks"
+    if leaked := [role for role in model.obs_roles if role in task.roles]:
+        return f"the model sees {', '.join(leaked)}, which the task scores"
+    return ""
+
+
+def view(model: ModelSpec, dataset: DatasetChoice) -> View:
+    """Decide what a model sees of a dataset."""
+    spec = dataset.spec
+    return View(
+        sha256=dataset.sha256,
+        matrix=spec.matrix,
+        gene_index=spec.gene_ids,
+        gene_columns=spec.gene_columns,
+        gene_ids=spec.gene_ids if model.gene_ids == "any" else model.gene_ids,
+        obs={role: spec.obs[role] for role in model.obs_roles},
+    )
+
+
+def _job(model: ModelChoice, dataset: DatasetChoice, verb: str, shown: View, seed: int) -> Job:
+    fields = {
+        "model": model.spec.name,
+        "model_version": model.spec.version,
+        "variant": model.variant,
+        "image": model.image,
+        "verb": verb,
+        "params": model.params,
+        "seed": seed,
+        "contract": CONTRACT_VERSION,
+    }
+    job_id = identity({**fields, "items": [[dataset.spec.name, shown.id]]})
+    return Job(id=job_id, datasets=(JobDataset(name=dataset.spec.name, view=shown),), **fields)
+
+
+def _scoring(job: Job, dataset: DatasetSpec, task: Task, seed: int) -> Scoring:
+    roles = {role: dataset.obs[role] for role in task.roles}
+    fields = {"job": job.id, "task": task.name, "task_version": task.version, "roles": roles, "seed": seed}
+    return Scoring(id=identity(fields), model=job.model, variant=job.variant, dataset=dataset.name, **fields)

@@ -1,0 +1,1 @@
+"""Turns stored results into what people and programs read."""

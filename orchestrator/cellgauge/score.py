@@ -1,0 +1,61 @@
+"""Scores one output with one task. A task that fails is a result with a reason, not an exception."""
+
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from cellgauge_tasks import NotApplicable, Task
+
+import cellgauge
+from cellgauge.errors import ContractViolation
+from cellgauge.specs import RunRecord, ScoreValue, Scoring, State, TaskResult
+
+if TYPE_CHECKING:
+    import numpy as np
+    import pandas as pd
+    from numpy.typing import NDArray
+
+
+def run(
+    scoring: Scoring,
+    record: RunRecord,
+    task: Task,
+    embedding: Callable[[], "NDArray[np.float32]"],
+    obs: Callable[[], "pd.DataFrame"],
+) -> TaskResult:
+    """Score a job's output.
+
+    Parameters
+    ----------
+    embedding
+        Gives the embedding, cells x dimensions; called only if the job is ok.
+    obs
+        Gives the obs columns by role, with its rows in the order of the embedding.
+    """
+    if record.state != "ok":
+        return _result(scoring, record.state, record.reason)
+    began = time.perf_counter()
+    try:
+        found = task.score(embedding(), obs(), seed=scoring.seed)
+    except NotApplicable as problem:
+        return _result(scoring, "not_applicable", str(problem), time.perf_counter() - began)
+    except ContractViolation as problem:
+        return _result(scoring, "contract_violation", problem.message, time.perf_counter() - began)
+    except Exception as problem:  # a task may come from elsewhere, and one failed cell must not end a run
+        reason = f"the task failed: {type(problem).__name__}: {problem}"
+        return _result(scoring, "infrastructure", reason, time.perf_counter() - began)
+    scores = tuple(ScoreValue(metric=s.metric, value=s.value, params=dict(s.params), n_cells=s.n_cells) for s in found)
+    return _result(scoring, "ok", "", time.perf_counter() - began, scores)
+
+
+def _result(
+    scoring: Scoring, state: State, reason: str, seconds: float = 0.0, scores: tuple[ScoreValue, ...] = ()
+) -> TaskResult:
+    return TaskResult(
+        scoring=scoring,
+        state=state,
+        reason=reason,
+        scores=scores,
+        seconds=round(seconds, 4),
+        cellgauge=cellgauge.__version__,
+    )

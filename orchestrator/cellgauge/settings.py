@@ -1,0 +1,68 @@
+"""The only reader of the environment: one frozen `Settings`, known to `cli` alone and passed down as plain values."""
+
+import os
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import platformdirs
+from pydantic import Field, ValidationError, field_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+from cellgauge.errors import UsageError
+
+Paths = Annotated[tuple[Path, ...], NoDecode]
+"""Several paths in one variable, separated as in PATH."""
+
+
+class Settings(BaseSettings):
+    """What can be set by an environment variable `CELLGAUGE_…`; an option of the command line comes first."""
+
+    model_config = SettingsConfigDict(env_prefix="CELLGAUGE_", frozen=True)
+
+    results: Path = Path("cellgauge-results")
+    """Where finished work is kept."""
+    cache: Path = Field(default_factory=lambda: platformdirs.user_cache_path("cellgauge"))
+    """Where views of datasets are kept; may be deleted at any time."""
+    catalog: Paths = ()
+    """Further dataset catalogues."""
+    models_path: Paths = ()
+    """Further folders with one folder per model."""
+    engine: Literal["auto", "docker", "local"] = "auto"
+    """What isolates a job; `auto` takes docker where it answers."""
+    jobs: int = Field(default=1, ge=1)
+    """Jobs that run at once."""
+    timeout: float | None = Field(default=None, gt=0)
+    """Seconds that one job may take; absent: what the model's manifest says."""
+    base_image: str = "python:3.11-slim"
+    """What model images are built on."""
+    build_network: str = ""
+    """Network of image builds, for instance `host`; absent: the engine's default."""
+
+    @field_validator("catalog", "models_path", mode="before")
+    @classmethod
+    def _split(cls, value: Any) -> Any:
+        return tuple(Path(part) for part in value.split(os.pathsep) if part) if isinstance(value, str) else value
+
+
+def read(**options: Any) -> Settings:
+    """Read the settings; an option that is None was not given.
+
+    Raises
+    ------
+    UsageError
+        Naming the variable or option that does not fit.
+    """
+    try:
+        return Settings(**{name: value for name, value in options.items() if value is not None})
+    except ValidationError as problem:
+        first = problem.errors()[0]
+        name = str(first["loc"][0])
+        message = f"--{name.replace('_', '-')} or CELLGAUGE_{name.upper()}: {first['msg']}"
+        raise UsageError(message, "See `cellgauge run --help`.") from problem
+
+
+def shipped(name: str) -> Path:
+    """Find a file that comes with cellgauge: inside the installed package, or in the clone it was installed from."""
+    package = Path(__file__).parent
+    installed = package / name
+    return installed if installed.exists() else package.parents[1] / name

@@ -1,0 +1,373 @@
+"""The nouns: everything that modules pass to each other, frozen and validated.
+
+The two messages that cross into a container, `RunRequest` and `RunResult`, are defined in `cellgauge_model.contract`.
+"""
+
+import hashlib
+import json
+from functools import cached_property
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from cellgauge_model.contract import Param
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
+"""Safe as a file name, an image name and a column of a table."""
+
+Verb = Literal["embed", "predict"]
+GeneIds = Literal["symbol", "ensembl"]
+MatrixKind = Literal["counts", "log1p"]
+State = Literal[
+    "ok",
+    "not_applicable",
+    "contract_violation",
+    "model_error",
+    "out_of_memory",
+    "gpu_out_of_memory",
+    "timeout",
+    "infrastructure",
+    "cancelled",
+]
+"""How a planned cell ended."""
+
+
+def identity(fields: Any) -> str:
+    """Hash a JSON-like value: 20 hexadecimal digits of SHA-256 over its canonical form."""
+    text = json.dumps(fields, sort_keys=True, separators=(",", ":"), allow_nan=False)
+    return hashlib.sha256(text.encode()).hexdigest()[:20]
+
+
+class Spec(BaseModel):
+    """A frozen value that refuses fields it does not know."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+# --- datasets -------------------------------------------------------------------------------------------------------
+
+
+class Matrix(Spec):
+    """Where the expression values lie, and what they are."""
+
+    slot: str = Field(default="X", pattern=r"^(X|raw|layers/.+)$")
+    """`X`, `raw` or `layers/NAME`."""
+    kind: MatrixKind = "counts"
+    """`log1p`: the natural log of 1 + counts scaled to one total per cell; counts are recovered from it."""
+    total_counts: str | None = None
+    """With `log1p`: the obs column of each cell's total before scaling, which makes the recovery exact."""
+
+
+class DatasetEntry(Spec):
+    """One entry of `datasets.yaml`, without its name."""
+
+    version: str = "1"
+    title: str = ""
+    source: str
+    """`package://PACKAGE/PATH`, `file://PATH`, or a path relative to the catalogue."""
+    sha256: str | tuple[str, ...] | None = None
+    """Of the file; several where the same data was published in several encodings; absent = unverified."""
+    organism: str
+    """Latin name: Homo sapiens."""
+    gene_ids: GeneIds
+    """What the var index holds."""
+    gene_columns: dict[GeneIds, str] = {}
+    """var columns that hold the other kinds of gene id."""
+    matrix: Matrix = Matrix()
+    obs: dict[Name, str]
+    """Role (cell_type, batch, donor, …) → obs column."""
+    licence: str = "unknown"
+    citation: str = ""
+    provenance: str = ""
+
+
+class DatasetSpec(DatasetEntry):
+    """A dataset that the catalogue knows."""
+
+    name: Name
+
+    @property
+    def sha256s(self) -> tuple[str, ...]:
+        """The accepted checksums."""
+        return (self.sha256,) if isinstance(self.sha256, str) else self.sha256 or ()
+
+
+class Dataset(Spec):
+    """A dataset that is on this machine and has been checked."""
+
+    spec: DatasetSpec
+    path: Path
+    sha256: str
+    n_cells: int
+    n_genes: int
+
+
+# --- models ---------------------------------------------------------------------------------------------------------
+
+
+class ParamSpec(Spec):
+    """One parameter of a model: its type, default and bounds."""
+
+    type: Literal["integer", "number", "string", "boolean"]
+    default: Param
+    minimum: float | None = None
+    maximum: float | None = None
+    choices: tuple[Param, ...] = ()
+    description: str = ""
+
+    @model_validator(mode="after")
+    def _default_is_allowed(self) -> "ParamSpec":
+        reason = self.refuses(self.default)
+        if reason:
+            raise ValueError(f"the default {reason}")
+        return self
+
+    def refuses(self, value: Any) -> str:
+        """Say why a value is not allowed, or nothing."""
+        types = {"integer": int, "number": (int, float), "string": str, "boolean": bool}
+        if not isinstance(value, types[self.type]) or (isinstance(value, bool) and self.type != "boolean"):  # type: ignore[arg-type]
+            return f"{value!r} is not of type {self.type}"
+        if self.minimum is not None and isinstance(value, int | float) and value < self.minimum:
+            return f"{value!r} is below the minimum {self.minimum:g}"
+        if self.maximum is not None and isinstance(value, int | float) and value > self.maximum:
+            return f"{value!r} is above the maximum {self.maximum:g}"
+        if self.choices and value not in self.choices:
+            return f"{value!r} is not one of {', '.join(map(str, self.choices))}"
+        return ""
+
+
+class VerbSpec(Spec):
+    """What comes out of one verb."""
+
+    scope: Literal["cell", "batch", "dataset"]
+    """A row depends on its own cell alone, on the cells computed with it, or on the whole dataset."""
+    rows: Literal["cells", "means"] = "cells"
+    """For `predict`: single cells, or one mean per condition."""
+    unseen_targets: bool = False
+    combinations: bool = False
+
+
+class Variant(Spec):
+    """A named setting of a model."""
+
+    params: dict[str, Param] = {}
+    description: str = ""
+
+
+class Resources(Spec):
+    """What one start of a model needs."""
+
+    gpu: Literal["none", "optional", "required"] = "none"
+    memory_mb: int = Field(default=2048, gt=0)
+    memory_mb_per_10k_cells: int = Field(default=1024, ge=0)
+    shm_mb: int = Field(default=64, gt=0)
+    time_limit: float = Field(default=3600, gt=0)
+    """Seconds."""
+
+
+class ModelSpec(Spec):
+    """One `model.yaml`."""
+
+    name: Name
+    version: str
+    title: str
+    description: str = ""
+    parent: str | None = None
+    """The model that this one was derived from."""
+    baseline: bool = False
+    """True for the plain methods that every claim must beat."""
+    image: str | None = None
+    """An image from a registry, instead of a Dockerfile in the folder."""
+    command: tuple[str, ...] = ("python", "model.py")
+    """For the local engine, run in the model's folder; in a container the image's entrypoint counts."""
+    verbs: dict[Verb, VerbSpec] = Field(min_length=1)
+    variants: dict[Name, Variant] = {"default": Variant()}
+    params: dict[str, ParamSpec] = {}
+    organisms: Literal["any"] | tuple[str, ...] = "any"
+    gene_ids: Literal["any"] | GeneIds = "any"
+    matrix: Literal["counts"] = "counts"
+    obs_roles: tuple[str, ...] = ()
+    """Roles whose obs columns the model must see."""
+    uses_labels: bool = False
+    determinism: Literal["bitwise", "seeded", "none"]
+    resources: Resources = Resources()
+    licence: str
+    non_commercial: bool = False
+    citation: str = ""
+    trained_on: tuple[str, ...] = ()
+    """Names of datasets, or collections in words."""
+
+    @model_validator(mode="after")
+    def _variants_are_allowed(self) -> "ModelSpec":
+        for name, variant in self.variants.items():
+            for key, value in variant.params.items():
+                if key not in self.params:
+                    raise ValueError(f"variant '{name}' sets '{key}', which is not in params")
+                if reason := self.params[key].refuses(value):
+                    raise ValueError(f"variant '{name}': {key} {reason}")
+        return self
+
+
+class Model(Spec):
+    """A model as found on this machine."""
+
+    spec: ModelSpec
+    folder: Path
+
+
+# --- plans ----------------------------------------------------------------------------------------------------------
+
+
+class View(Spec):
+    """What a model sees of a dataset; two equal views are one file."""
+
+    format: Literal[1] = 1
+    """Raised whenever the same dataset would be written differently."""
+    sha256: str
+    """Of the dataset's file."""
+    matrix: Matrix
+    gene_index: GeneIds
+    """What the dataset's var index holds."""
+    gene_columns: dict[GeneIds, str]
+    gene_ids: GeneIds
+    """What the view's var index holds."""
+    obs: dict[str, str]
+    """The granted obs columns, by role."""
+
+    @cached_property
+    def id(self) -> str:
+        """Hash over all of it."""
+        return identity(self.model_dump())
+
+
+class JobDataset(Spec):
+    """One item of a job."""
+
+    name: Name
+    view: View
+
+
+class Job(Spec):
+    """One start of one model variant; everything here can change the output, and the id is a hash over it."""
+
+    id: str
+    model: Name
+    model_version: str
+    variant: Name
+    image: str
+    """The digest of the image, or of the folder and environment with the local engine."""
+    verb: Verb
+    params: dict[str, Param]
+    seed: int
+    contract: int
+    datasets: tuple[JobDataset, ...]
+
+
+class Scoring(Spec):
+    """One task applied to one dataset of one job: a cell of the results table."""
+
+    id: str
+    job: str
+    model: Name
+    variant: Name
+    dataset: Name
+    task: Name
+    task_version: str
+    roles: dict[str, str]
+    """obs columns that the task reads, by role."""
+    seed: int
+
+
+class Skip(Spec):
+    """A cell that was asked for and does not apply, with the reason."""
+
+    model: Name
+    variant: Name
+    dataset: Name
+    task: Name
+    seed: int
+    reason: str
+
+
+class Plan(Spec):
+    """All that will be done, decided before anything is done."""
+
+    jobs: tuple[Job, ...]
+    scorings: tuple[Scoring, ...]
+    skips: tuple[Skip, ...] = ()
+    baselines: tuple[str, ...] = ()
+    """Models that are plain baselines."""
+
+
+# --- results --------------------------------------------------------------------------------------------------------
+
+
+class ItemRecord(Spec):
+    """What became of one dataset in a job."""
+
+    name: Name
+    state: State
+    reason: str = ""
+    shape: tuple[int, ...] = ()
+    sha256: str = ""
+    gene_coverage: float | None = None
+    timings: dict[str, float] = {}
+    peak_memory: int | None = None
+    versions: dict[str, str] = {}
+    warnings: tuple[str, ...] = ()
+
+
+class RunRecord(Spec):
+    """What became of a job: written last into its folder, so a folder without one is unfinished."""
+
+    schema_version: Literal[1] = 1
+    job: Job
+    state: State
+    """`ok` when every item is; otherwise the state of the first item that is not."""
+    reason: str = ""
+    items: tuple[ItemRecord, ...]
+    engine: str
+    sandbox: dict[str, str] = {}
+    exit_code: int | None = None
+    log_tail: tuple[str, ...] = ()
+    started: str
+    """UTC, ISO 8601."""
+    seconds: dict[str, float]
+    """Wall time by phase: prepare, run, check."""
+    host: str
+    cellgauge: str
+
+
+class ScoreValue(Spec):
+    """One number."""
+
+    metric: str
+    value: float
+    params: dict[str, Param] = {}
+    n_cells: int
+    """Cells that went into it."""
+
+
+class TaskResult(Spec):
+    """One cell of the results table."""
+
+    schema_version: Literal[1] = 1
+    scoring: Scoring
+    state: State
+    reason: str = ""
+    scores: tuple[ScoreValue, ...] = ()
+    seconds: float = 0.0
+    cellgauge: str
+
+
+class Run(Spec):
+    """What was asked for, and when. Its results are found by the ids in its plan."""
+
+    schema_version: Literal[1] = 1
+    id: str
+    command: str
+    started: str
+    """UTC, ISO 8601."""
+    engine: str
+    plan: Plan
+    cellgauge: str

@@ -1,0 +1,178 @@
+"""Keeps finished work as plain files: one folder a job, one file a score, one file a run.
+
+::
+
+    jobs/<first two>/<job id>/   input/request.json  output/<item>/…  log.txt  record.json
+    scores/<first two>/<scoring id>.json
+    runs/<run id>.json
+
+Everything is written beside its place and renamed into it, so a reader sees all of a thing or nothing.
+"""
+
+import errno
+import os
+import secrets
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+
+from cellgauge_model.contract import write_atomically
+from pydantic import BaseModel, ValidationError
+
+from cellgauge.errors import StorageError
+from cellgauge.specs import Run, RunRecord, TaskResult
+
+M = TypeVar("M", bound=BaseModel)
+RECORD = "record.json"
+REUSABLE = ("ok", "not_applicable")
+"""States that another attempt would not change."""
+
+
+@contextmanager
+def explained(path: Path) -> Iterator[None]:
+    """Turn what the file system says into an error that tells what to do."""
+    try:
+        yield
+    except OSError as problem:
+        where = Path(problem.filename) if problem.filename else path
+        hints = {
+            errno.ENOSPC: "Free some space, or name another folder with --results.",
+            errno.EDQUOT: "Your quota is used up. Free some space, or name another folder with --results.",
+            errno.EACCES: "Name a folder that you may write with --results.",
+            errno.EROFS: "Name a folder on a writable disk with --results.",
+        }
+        hint = hints.get(problem.errno or 0, "Check the folder, or name another one with --results.")
+        raise StorageError(f"{where}: {problem.strerror or problem}", hint) from problem
+
+
+@dataclass(frozen=True)
+class Store:
+    """A results folder."""
+
+    root: Path
+
+    def prepare(self) -> None:
+        """Make the folder and try to write into it, before any work is done.
+
+        Raises
+        ------
+        StorageError
+            If it cannot be written, or the disk is full.
+        """
+        with explained(self.root):
+            for name in ("jobs", "scores", "runs"):
+                (self.root / name).mkdir(parents=True, exist_ok=True)
+            probe = self.root / f".probe-{secrets.token_hex(4)}"
+            try:
+                write_atomically(probe, "x" * 4096)
+            finally:
+                probe.unlink(missing_ok=True)
+
+    def job_folder(self, job_id: str) -> Path:
+        return self.root / "jobs" / job_id[:2] / job_id
+
+    @contextmanager
+    def workspace(self, job_id: str) -> Iterator[Path]:
+        """Make a folder to work in; what is left of it afterwards is removed."""
+        folder = self.root / "jobs" / f".{job_id}-{secrets.token_hex(4)}"
+        with explained(folder):
+            folder.mkdir(parents=True)
+        try:
+            yield folder
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+
+    def keep(self, folder: Path, record: RunRecord) -> None:
+        """Write a job's record and move its folder into its place, replacing an attempt that failed."""
+        place = self.job_folder(record.job.id)
+        with explained(place):
+            write_atomically(folder / RECORD, record.model_dump_json(indent=2))
+            place.parent.mkdir(exist_ok=True)
+            for _ in range(10):
+                try:
+                    folder.rename(place)
+                    return
+                except OSError as problem:
+                    if problem.errno not in (errno.ENOTEMPTY, errno.EEXIST):
+                        raise
+                before = self.record(record.job.id)
+                if before is not None and before.state == "ok":
+                    return  # somebody else finished the same job first
+                old = place.with_name(f".old-{place.name}-{secrets.token_hex(4)}")
+                place.rename(old)
+                shutil.rmtree(old, ignore_errors=True)
+            raise StorageError(f"{place}: another process keeps writing this job", "Run one of the two at a time.")
+
+    def record(self, job_id: str) -> RunRecord | None:
+        return _read(self.job_folder(job_id) / RECORD, RunRecord)
+
+    def _score_file(self, scoring_id: str) -> Path:
+        return self.root / "scores" / scoring_id[:2] / f"{scoring_id}.json"
+
+    def keep_result(self, result: TaskResult) -> None:
+        path = self._score_file(result.scoring.id)
+        with explained(path):
+            path.parent.mkdir(exist_ok=True)
+            write_atomically(path, result.model_dump_json(indent=2))
+
+    def result(self, scoring_id: str) -> TaskResult | None:
+        return _read(self._score_file(scoring_id), TaskResult)
+
+    def keep_run(self, run: Run) -> Path:
+        path = self.root / "runs" / f"{run.id}.json"
+        with explained(path):
+            write_atomically(path, run.model_dump_json(indent=2))
+        return path
+
+    def run(self, run_id: str) -> Run | None:
+        return _read(self.root / "runs" / f"{run_id}.json", Run)
+
+    def run_ids(self) -> list[str]:
+        """Every run's id, oldest first."""
+        return sorted(path.stem for path in (self.root / "runs").glob("*.json"))
+
+    def job_ids(self) -> list[str]:
+        return sorted(path.parent.name for path in (self.root / "jobs").glob(f"[!.]*/[!.]*/{RECORD}"))
+
+
+def _read(path: Path, kind: type[M]) -> M | None:
+    try:
+        content = path.read_bytes()
+    except FileNotFoundError:
+        return None
+    except OSError as problem:
+        raise StorageError(f"{path}: {problem.strerror}", "Check the folder's permissions.") from problem
+    try:
+        return kind.model_validate_json(content)
+    except ValidationError as problem:
+        reason = problem.errors()[0]
+        raise StorageError(
+            f"{path} is damaged or of another version: {'.'.join(map(str, reason['loc']))}: {reason['msg']}",
+            "Delete it to have it computed again.",
+        ) from problem
+
+
+def now_utc() -> str:
+    """The time as results record it."""
+    from datetime import UTC, datetime
+
+    return datetime.now(UTC).isoformat(timespec="milliseconds")
+
+
+def new_run_id() -> str:
+    """A name that sorts by time and is unlike that of another process."""
+    from datetime import UTC, datetime
+
+    return f"{datetime.now(UTC):%Y%m%d-%H%M%S}-{secrets.token_hex(2)}"
+
+
+def link(source: Path, target: Path) -> None:
+    """Put a file somewhere else without copying it, or by copying where the file systems differ."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        os.link(source, target)
+    except OSError:
+        shutil.copyfile(source, target)
