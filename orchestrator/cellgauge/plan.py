@@ -6,7 +6,7 @@ from cellgauge_model.contract import CONTRACT_VERSION, Param
 from cellgauge_tasks import Task
 
 from cellgauge.errors import UnknownNameError, UsageError
-from cellgauge.specs import DatasetSpec, Job, JobDataset, ModelSpec, Plan, Scoring, Skip, Spec, View, identity
+from cellgauge.specs import DatasetSpec, Job, JobDataset, ModelSpec, Plan, Scoring, Skip, Spec, Verb, View, identity
 
 
 class ModelChoice(Spec):
@@ -75,9 +75,9 @@ def make(
                 ]
                 if shown is None:
                     continue
-                job = _job(model, dataset, fitting[0].verb, shown, seed)
-                jobs[job.id] = job
-                scorings += [_scoring(job, dataset.spec, task, seed) for task in fitting]
+                found = job(model, dataset, fitting[0].verb, shown, seed)
+                jobs[found.id] = found
+                scorings += [_scoring(found, dataset.spec, task, seed) for task in fitting]
     baselines = tuple(dict.fromkeys(model.spec.name for model in models if model.spec.baseline))
     return Plan(jobs=tuple(jobs.values()), scorings=tuple(scorings), skips=tuple(skips), baselines=baselines)
 
@@ -114,7 +114,8 @@ def view(model: ModelSpec, dataset: DatasetChoice) -> View:
     )
 
 
-def _job(model: ModelChoice, dataset: DatasetChoice, verb: str, shown: View, seed: int) -> Job:
+def job(model: ModelChoice, dataset: DatasetChoice, verb: Verb, shown: View, seed: int) -> Job:
+    """Name a job by a hash over everything that could change its output."""
     fields = {
         "model": model.spec.name,
         "model_version": model.spec.version,

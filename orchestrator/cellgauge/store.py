@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from cellgauge_model.contract import write_atomically
+from filelock import FileLock
 from pydantic import BaseModel, ValidationError
 
 from cellgauge.errors import StorageError
@@ -91,20 +92,21 @@ class Store:
         with explained(place):
             write_atomically(folder / RECORD, record.model_dump_json(indent=2))
             place.parent.mkdir(exist_ok=True)
-            for _ in range(10):
-                try:
-                    folder.rename(place)
-                    return
-                except OSError as problem:
-                    if problem.errno not in (errno.ENOTEMPTY, errno.EEXIST):
-                        raise
+            with FileLock(self.root / "jobs" / ".lock"):
                 before = self.record(record.job.id)
                 if before is not None and before.state == "ok":
                     return  # somebody else finished the same job first
-                old = place.with_name(f".old-{place.name}-{secrets.token_hex(4)}")
-                place.rename(old)
-                shutil.rmtree(old, ignore_errors=True)
-            raise StorageError(f"{place}: another process keeps writing this job", "Run one of the two at a time.")
+                with self._aside(place):
+                    folder.rename(place)
+
+    @contextmanager
+    def _aside(self, place: Path) -> Iterator[None]:
+        """Make room for a folder, since one that is not empty cannot be renamed over."""
+        old = place.parents[1] / f".{place.name}-{secrets.token_hex(4)}"
+        if place.exists():
+            place.rename(old)
+        yield
+        shutil.rmtree(old, ignore_errors=True)
 
     def record(self, job_id: str) -> RunRecord | None:
         return _read(self.job_folder(job_id) / RECORD, RunRecord)

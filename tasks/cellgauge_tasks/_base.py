@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
@@ -40,7 +40,7 @@ class Task:
     """The metrics that a summary shows, and their short names there; every one of them is better when higher."""
     baseline: str
     """The plain model that a claim on this task has to beat."""
-    verb: str = "embed"
+    verb: Literal["embed", "predict"] = "embed"
 
 
 class NotApplicable(Exception):

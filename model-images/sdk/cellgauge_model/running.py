@@ -10,6 +10,7 @@ import sys
 import time
 import traceback
 from dataclasses import dataclass
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Callable, Dict, List, Mapping, Optional
 
@@ -132,6 +133,7 @@ def seed_everything(seed: int) -> None:
 
 def versions() -> Dict[str, str]:
     """Versions of Python and of the libraries in use that could change a number."""
-    known = ("numpy", "scipy", "pandas", "anndata", "sklearn", "torch", "jax", "transformers", "scvi")
-    found = {name: str(getattr(sys.modules[name], "__version__", "unknown")) for name in known if name in sys.modules}
-    return {"python": platform.python_version(), **found}
+    known = {name: name for name in ("numpy", "scipy", "pandas", "anndata", "scanpy", "torch", "jax", "transformers")}
+    known["sklearn"] = "scikit-learn"
+    used = {package: version(package) for module, package in known.items() if module in sys.modules}
+    return {"python": platform.python_version(), **used}

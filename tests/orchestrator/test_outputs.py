@@ -1,0 +1,170 @@
+"""What a model wrote is read without trust; here the cases that no shipped test model can easily produce."""
+
+import os
+
+import anndata
+import h5py
+import numpy as np
+import pandas as pd
+import pytest
+import scipy.sparse as sp
+from cellgauge import outputs
+from cellgauge.errors import ContractViolation
+from cellgauge_model.contract import Condition, Item
+
+CELLS = ["a", "b", "c"]
+ITEM = Item("x", "x.h5ad", conditions=[Condition("c1"), Condition("c2")])
+GENES = ["G1", "G2"]
+
+
+@pytest.fixture
+def folder(tmp_path):
+    (tmp_path / "x").mkdir()
+    np.save(tmp_path / "x" / "embedding.npy", np.arange(6, dtype="float32").reshape(3, 2))
+    (tmp_path / "x" / "cells.txt").write_text("c\na\nb\n")
+    return tmp_path
+
+
+def test_rows_come_in_the_order_that_was_asked_for(folder):
+    assert outputs.embedding(folder, "x", CELLS).tolist() == [[2, 3], [4, 5], [0, 1]]
+
+
+def test_a_folder_that_is_a_link_is_refused(folder):
+    (folder / "y").symlink_to(folder / "x")
+    with pytest.raises(ContractViolation, match="output folder 'y'"):
+        outputs.embedding(folder, "y", CELLS)
+
+
+def test_a_device_is_refused(folder):
+    (folder / "x" / "embedding.npy").unlink()
+    if os.getuid() == 0:
+        os.mknod(folder / "x" / "embedding.npy", 0o020666, os.makedev(1, 5))  # /dev/zero: endless
+    else:
+        (folder / "x" / "embedding.npy").mkdir()
+    with pytest.raises(ContractViolation, match=r"not a plain file"):
+        outputs.embedding(folder, "x", CELLS)
+
+
+def test_a_file_that_is_too_large_is_refused(folder, monkeypatch):
+    monkeypatch.setattr(outputs, "ARRAY_LIMIT", 10)
+    with pytest.raises(ContractViolation, match="more than the 10 allowed"):
+        outputs.embedding(folder, "x", CELLS)
+
+
+@pytest.mark.parametrize(
+    ("array", "words"),
+    [
+        (np.zeros((3, 2), order="F", dtype="float32"), "Fortran order"),
+        (np.zeros((3, 0), dtype="float32"), r"shape \(3, 0\)"),
+        (np.zeros(3, dtype="float32"), r"shape \(3,\)"),
+        (np.zeros((3, 2), dtype=">f4"), "holds >f4"),
+        (np.zeros((3, 2), dtype="int32"), "holds int32"),
+        (np.zeros((4, 2), dtype="float32"), "4 rows"),
+    ],
+)
+def test_an_array_of_another_form_is_refused(folder, array, words):
+    np.save(folder / "x" / "embedding.npy", array)
+    with pytest.raises(ContractViolation, match=words):
+        outputs.embedding(folder, "x", CELLS)
+
+
+@pytest.mark.parametrize("content", [b"", b"\x93NUMPY", b"PK\x03\x04", b"\x93NUMPY\x09\x00v\x00{'descr'"])
+def test_what_is_no_npy_file_is_refused(folder, content):
+    (folder / "x" / "embedding.npy").write_bytes(content)
+    with pytest.raises(ContractViolation, match=r"not an \.npy file"):
+        outputs.embedding(folder, "x", CELLS)
+
+
+@pytest.mark.parametrize(
+    ("lines", "words"),
+    [
+        (b"a\nb\n", "2 lines"),
+        (b"a\nb\nb\n", "repeats the cell 'b'"),
+        (b"a\nb\nd\n", "1 of 3 cells have no row"),
+        (b"\xff\nb\nc\n", "not UTF-8"),
+    ],
+)
+def test_rows_without_a_known_name_each_are_refused(folder, lines, words):
+    (folder / "x" / "cells.txt").write_bytes(lines)
+    with pytest.raises(ContractViolation, match=words):
+        outputs.embedding(folder, "x", CELLS)
+
+
+def test_rows_for_cells_that_nobody_asked_for_are_refused(folder):
+    with pytest.raises(ContractViolation, match="rows for 1 cells that were not asked for"):
+        outputs.embedding(folder, "x", CELLS[:2])
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("{", "Invalid JSON"),
+        ('{"contract": 1}', "status"),
+        ('{"contract": 2, "status": "ok"}', "contract version 2"),
+        ('{"contract": 1, "status": "ok", "timings": {"a": "long"}}', "timings.a"),
+    ],
+)
+def test_a_result_of_another_form_is_refused(folder, text, words):
+    (folder / "x" / "result.json").write_text(text)
+    with pytest.raises(ContractViolation, match=words):
+        outputs.result(folder, "x")
+
+
+def test_no_result_is_no_violation_yet(folder):
+    assert outputs.result(folder, "x") is None
+    assert outputs.result(folder, "y") is None
+
+
+def prediction(folder, conditions=("c1", "c2"), genes=GENES, value=1.0, matrix=None):
+    rows = np.full((len(conditions), len(genes)), value, dtype="float32") if matrix is None else matrix
+    obs = pd.DataFrame({"condition": list(conditions)}, index=[str(n) for n in range(len(conditions))])
+    anndata.AnnData(X=rows, obs=obs, var=pd.DataFrame(index=list(genes))).write_h5ad(folder / "x" / "prediction.h5ad")
+
+
+def test_a_good_prediction_has_a_shape(folder):
+    prediction(folder, conditions=["c2", "c1", "c1"])
+    assert outputs.prediction(folder, ITEM, GENES) == (3, 2)
+
+
+@pytest.mark.parametrize(
+    ("fields", "words"),
+    [
+        ({"conditions": ["c1"]}, "condition 'c2' is missing"),
+        ({"conditions": ["c1", "c2", "c3"]}, "condition 'c3' is unknown"),
+        ({"genes": ["G1", "G3"]}, "genes that the input does not have"),
+        ({"value": np.nan}, "NaN or infinite"),
+        ({"matrix": sp.csr_matrix(np.ones((2, 2), dtype="float32"))}, "not a dense float32"),
+        ({"matrix": np.ones((2, 2))}, "not a dense float32"),
+    ],
+)
+def test_a_prediction_of_another_form_is_refused(folder, fields, words):
+    prediction(folder, **fields)
+    with pytest.raises(ContractViolation, match=words):
+        outputs.prediction(folder, ITEM, GENES)
+
+
+def test_a_prediction_that_leads_to_another_file_is_refused(folder):
+    prediction(folder)
+    with h5py.File(folder / "secret.h5", "w") as secret:
+        secret["X"] = np.ones((2, 2), dtype="float32")
+    with h5py.File(folder / "x" / "prediction.h5ad", "a") as file:
+        del file["X"]
+        file["X"] = h5py.ExternalLink(str(folder / "secret.h5"), "/X")
+    with pytest.raises(ContractViolation, match="/X is a link"):
+        outputs.prediction(folder, ITEM, GENES)
+
+
+def test_a_prediction_stored_in_another_file_is_refused(folder):
+    prediction(folder)
+    (folder / "secret.bin").write_bytes(b"\0" * 16)
+    with h5py.File(folder / "x" / "prediction.h5ad", "a") as file:
+        del file["X"]
+        file.create_dataset("X", (2, 2), "float32", external=[(str(folder / "secret.bin"), 0, 16)])
+    with pytest.raises(ContractViolation, match="lies in another file"):
+        outputs.prediction(folder, ITEM, GENES)
+
+
+def test_a_damaged_prediction_is_refused(folder):
+    (folder / "x" / "prediction.h5ad").write_bytes(b"\x89HDF\r\n\x1a\n" + b"\0" * 500)
+    with pytest.raises(ContractViolation, match="cannot be read"):
+        outputs.prediction(folder, ITEM, GENES)
