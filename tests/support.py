@@ -9,7 +9,8 @@ import scipy.sparse as sp
 from cellgauge.data import check, fetch, view
 from cellgauge.engines.local import LocalEngine
 from cellgauge.execute import Given
-from cellgauge.specs import ItemRecord, Job, RunRecord
+from cellgauge.specs import ItemRecord, Job, Model, ModelSpec, RunRecord
+from cellgauge_model import contract
 from cellgauge_model.contract import Item
 
 ROOT = Path(__file__).parents[1]
@@ -91,3 +92,33 @@ def made_record(state="ok", reason="", job_id="ab" * 10):
         host="h",
         cellgauge="0",
     )
+
+
+def made_model(**fields):
+    """A model that the function engine can stand in for."""
+    raw = {"name": "m", "version": "1", "title": "t", "determinism": "none", "licence": "x"}
+    return Model(
+        spec=ModelSpec.model_validate({**raw, "verbs": {"embed": {"scope": "cell"}}, **fields}), folder=Path("/")
+    )
+
+
+def made_job(folder):
+    """A job of two items with three cells each."""
+    (folder / "view.h5ad").write_text("never read")
+    given = [
+        Given(Item(name, f"{name}.h5ad"), {f"{name}.h5ad": folder / "view.h5ad"}, ["a", "b", "c"])
+        for name in ("first", "second")
+    ]
+    return made_record().job, given
+
+
+def write_good_output(launch):
+    """What a good model leaves: for the function engine."""
+    request = contract.read_request(launch.input)
+    for item in request.items:
+        folder = launch.output / item.name
+        folder.mkdir()
+        np.save(folder / "embedding.npy", np.arange(6, dtype="float32").reshape(3, 2))
+        (folder / "cells.txt").write_text("a\nb\nc\n")
+        contract.write_atomically(folder / "result.json", contract.to_json(contract.RunResult(1, "ok")))
+    return 0

@@ -10,8 +10,9 @@
     * ImageError
   * StorageError                6
   * ContractViolation           7   (caught by `execute`, becomes a run record)
+  * Interrupted               130
 
-Exit code 1 is also that of a run in which a planned cell is missing, and 130 that of Ctrl-C.
+Exit code 1 is also that of a run in which a planned cell is missing.
 """
 
 import difflib
@@ -82,3 +83,9 @@ class ContractViolation(CellgaugeError):
     """A model's output breaks the contract."""
 
     exit_code = 7
+
+
+class Interrupted(CellgaugeError):
+    """Ctrl-C."""
+
+    exit_code = 130

@@ -44,15 +44,12 @@ def main() -> None:
     """Run the command line and exit with its code."""
     debug, as_json = "--debug" in sys.argv, "--json" in sys.argv
     try:
-        app()
+        app(prog_name="cellgauge")  # also under `python -m`, so that completion and help know it
     except CellgaugeError as problem:
         if debug:
             traceback.print_exc()
         show_error(problem.message, problem.hint, as_json=as_json)
         sys.exit(problem.exit_code)
-    except KeyboardInterrupt:
-        show_error("stopped", "What had finished is kept; the same command goes on from there.", as_json=as_json)
-        sys.exit(130)
     except BrokenPipeError:
         sys.stderr.close()  # whoever read our output has gone, `head` for instance
         sys.exit(141)

@@ -9,6 +9,7 @@ from rich.markup import escape
 from rich.text import Text
 
 from cellgauge.cli.output import err
+from cellgauge.errors import Interrupted
 from cellgauge.pipeline import Finished, Progress, Scored, Started
 from cellgauge.report.table import printable
 from cellgauge.specs import Job, Run, RunRecord
@@ -16,7 +17,21 @@ from cellgauge.store import Store
 
 
 def follow(events: Iterator[Progress], run: Run, store: Store) -> None:
-    """Show every event until there are no more."""
+    """Show every event until there are no more.
+
+    Raises
+    ------
+    Interrupted
+        After Ctrl-C, when everything that ran is stopped.
+    """
+    try:
+        _follow(events, run, store)
+    except KeyboardInterrupt as problem:
+        hint = "What had finished is kept; the same command goes on from there."
+        raise Interrupted("stopped on request", hint) from problem
+
+
+def _follow(events: Iterator[Progress], run: Run, store: Store) -> None:
     running: dict[str, tuple[Job, float]] = {}
     done = 0
 

@@ -1,0 +1,149 @@
+"""The whole flow on made data, with real processes and real containers."""
+
+import json
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+from support import MODELS
+
+
+@pytest.fixture(params=["local", pytest.param("docker", marks=pytest.mark.docker)])
+def engine_name(request):
+    return request.param
+
+
+@pytest.fixture
+def cellgauge(tmp_path, made_catalog):
+    """Call the command line as a user does."""
+
+    def call(*arguments, start=False, **options):
+        command = [sys.executable, "-m", "cellgauge", *arguments]
+        if start:
+            return subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        return subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False, **options)
+
+    return call
+
+
+def common(made_catalog, engine_name):
+    return ["--catalog", str(made_catalog), "--models-path", str(MODELS), "--engine", engine_name, "--datasets", "made"]
+
+
+def test_a_failure_is_data_and_the_others_finish(cellgauge, made_catalog, engine_name):
+    arguments = [
+        "run",
+        *common(made_catalog, engine_name),
+        "-m",
+        "random,misbehave,shell",
+        "--set",
+        "misbehave.how=crash",
+        "--json",
+    ]
+    done = cellgauge(*arguments)
+    assert done.returncode == 1, done.stderr
+    document = json.loads(done.stdout)
+    assert (document["planned"], document["states"], document["complete"]) == (9, {"model_error": 3, "ok": 6}, False)
+    failed = [cell for cell in document["cells"] if cell["state"] != "ok"]
+    assert {cell["model"] for cell in failed} == {"misbehave"}
+    assert {cell["reason"] for cell in failed} == {"exited with 1"}
+    assert "RuntimeError: a bug in the model" in done.stderr
+
+    again = cellgauge(*arguments)  # only what is missing is done again
+    assert again.returncode == 1
+    assert again.stderr.count("from the cache") == 2
+    assert "misbehave on made (seed 42): model error" in again.stderr
+    kept = json.loads(again.stdout)["cells"]
+    assert [cell["scores"] for cell in kept] == [cell["scores"] for cell in document["cells"]]
+
+    shown = cellgauge("show", failed[0]["job"][:10])
+    assert "a bug in the model" in shown.stdout
+    assert "model error" in shown.stdout
+
+
+def test_a_failed_job_that_is_mended_completes_the_table(cellgauge, made_catalog, tmp_path):
+    arguments = ["run", *common(made_catalog, "local"), "-m", "misbehave", "--timeout"]
+    assert cellgauge(*arguments, "1", "--set", "misbehave.how=hang").returncode == 1
+    record = json.loads(cellgauge("show", "--json").stdout)
+    assert record["states"] == {"timeout": 3}
+    assert cellgauge(*arguments, "60", "--set", "misbehave.how=well").returncode == 0
+
+
+def test_ctrl_c_stops_what_runs_and_keeps_what_is_finished(cellgauge, made_catalog, engine_name, tmp_path):
+    process = cellgauge(
+        "run", *common(made_catalog, engine_name), "-m", "random,misbehave", "--set", "misbehave.how=hang", start=True
+    )
+    for line in process.stderr:
+        if line.startswith("misbehave on made (seed 42): running"):
+            break
+    time.sleep(1)
+    process.send_signal(signal.SIGINT)
+    _, error = process.communicate(timeout=20)
+    assert process.returncode == 130
+    assert "goes on from there" in error
+    document = json.loads(cellgauge("show", "--json").stdout)
+    states = {(cell["model"], cell["state"]) for cell in document["cells"]}
+    assert ("random", "ok") in states
+    assert {state for model, state in states if model == "misbehave"} == {"missing"}
+    assert not list((tmp_path / "cellgauge-results" / "jobs").glob(".[0-9a-f]*"))
+    if engine_name == "docker":
+        import docker
+
+        assert docker.from_env().containers.list(all=True, filters={"label": "org.cellgauge.model=misbehave"}) == []
+
+
+def test_several_seeds_and_variants_each_have_their_row(cellgauge, made_catalog):
+    done = cellgauge(
+        "run", *common(made_catalog, "local"), "-m", "random", "-t", "embedding", "-s", "1", "-s", "2", "-j", "2"
+    )
+    assert done.returncode == 0, done.stderr
+    assert "random (seed 1)" in done.stdout
+    assert "2 of 2 cells scored" in done.stdout
+
+
+def test_a_plan_tells_what_runs_what_is_reused_and_what_is_skipped(cellgauge, made_catalog, engine_name):
+    arguments = [*common(made_catalog, engine_name), "-m", "random,no_change", "--json"]
+    before = json.loads(cellgauge("plan", *arguments).stdout)
+    assert (before["planned"], [job["action"] for job in before["jobs"]], len(before["skips"])) == (6, ["run"], 3)
+    assert cellgauge("run", *arguments).returncode == 0
+    after = json.loads(cellgauge("plan", *arguments).stdout)
+    assert [job["action"] for job in after["jobs"]] == ["reuse"]
+    assert set(after["jobs"][0]["tasks"].values()) == {"reuse"}
+
+
+def test_bad_data_is_an_error_before_anything_starts(cellgauge, made_catalog, tmp_path):
+    (tmp_path / "made.h5ad").write_bytes((tmp_path / "made.h5ad").read_bytes()[:5000])
+    done = cellgauge("run", *common(made_catalog, "local"), "-m", "random", "--json")
+    assert done.returncode == 4
+    assert "made.h5ad is not a readable h5ad" in json.loads(done.stdout)["error"]
+    assert "running" not in done.stderr
+    assert list((tmp_path / "cellgauge-results").rglob("*.json")) == []
+
+
+def test_a_view_that_cannot_be_made_is_an_error_before_anything_starts(cellgauge, made_catalog):
+    made_catalog.write_text(made_catalog.read_text() + "    matrix: {kind: log1p}\n")
+    done = cellgauge("run", *common(made_catalog, "local"), "-m", "random,shell")
+    assert done.returncode == 4
+    assert "no integer counts come out" in done.stderr
+    assert "running" not in done.stderr
+
+
+@pytest.mark.docker
+def test_both_engines_give_the_same_scores(cellgauge, made_catalog):
+    tables = []
+    for engine in ("local", "docker"):
+        done = cellgauge("run", *common(made_catalog, engine), "-m", "random,shell", "--json")
+        tables.append([(cell["model"], cell["task"], cell["scores"]) for cell in json.loads(done.stdout)["cells"]])
+    assert tables[0] == tables[1]
+
+
+@pytest.mark.docker
+def test_automatic_choice_takes_docker_where_it_answers(cellgauge, made_catalog, monkeypatch):
+    arguments = ["plan", *common(made_catalog, "auto"), "-m", "random"]
+    assert "docker engine (Docker" in cellgauge(*arguments).stderr
+    monkeypatch.setenv("DOCKER_HOST", "unix:///nowhere/docker.sock")
+    assert "local engine, because no Docker engine answers" in cellgauge(*arguments).stderr
+    refused = cellgauge("plan", *common(made_catalog, "docker"), "-m", "random")
+    assert (refused.returncode, "Is the engine running?" in refused.stderr) == (5, True)
