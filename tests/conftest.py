@@ -104,8 +104,8 @@ def engine(request):
 def run_job(tmp_path, made_dataset, image_of):
     """Run one model on the made dataset, once or as several items, and return its record and folder."""
 
-    def run(model, engine, *, params=None, items=1, verb="embed", given=None, cancel=None, **limits):
-        image = image_of(model) if engine.name == "docker" else images.local(model)
+    def run(model, engine, *, params=None, items=1, verb="embed", given=None, cancel=None, image=None, **limits):
+        image = image or (image_of(model) if engine.name == "docker" else images.local(model))
         choice = plan.ModelChoice(
             spec=model.spec, variant="default", params=plan.params_for(model.spec, "default", params or {}), image=image
         )

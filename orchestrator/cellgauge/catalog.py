@@ -13,7 +13,7 @@ from cellgauge.specs import DatasetEntry, DatasetSpec, Model, ModelSpec, Name, S
 T = TypeVar("T")
 
 
-class _File(Spec):
+class CatalogFile(Spec):
     """A whole `datasets.yaml`."""
 
     datasets: dict[Name, DatasetEntry]
@@ -29,7 +29,7 @@ def datasets(files: Sequence[Path]) -> dict[str, DatasetSpec]:
     """
     found: dict[str, DatasetSpec] = {}
     for path in files:
-        for name, entry in yamlfile.read(path, _File).datasets.items():
+        for name, entry in yamlfile.read(path, CatalogFile).datasets.items():
             if name in found:
                 raise CatalogError(f"{path}: dataset '{name}' is already defined", "Give it another name.")
             fields = {**entry.model_dump(), "source": _absolute(entry.source, path.parent)}

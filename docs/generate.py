@@ -1,0 +1,132 @@
+"""Writes the reference pages that are made from the code: commands, settings, errors, tasks, models, JSON Schemas.
+
+`python docs/generate.py` writes them anew; a test fails where they differ from what stands in docs/reference/.
+"""
+
+import json
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import typer
+from cellgauge import catalog, errors, specs
+from cellgauge.cli import app
+from cellgauge.report.document import Document
+from cellgauge.report.outline import Outline
+from cellgauge.settings import Settings, shipped
+from cellgauge_model import contract
+from pydantic import ConfigDict, TypeAdapter
+
+REFERENCE = Path(__file__).parent / "reference"
+MADE = "<!-- Made by docs/generate.py; change the code, then run: make reference -->\n\n"
+SCHEMAS = {
+    "request": contract.RunRequest,
+    "result": contract.RunResult,
+    "model": specs.ModelSpec,
+    "datasets": catalog.CatalogFile,
+    "record": specs.RunRecord,
+    "run": Document,
+    "plan": Outline,
+}
+
+
+def pages() -> dict[str, str]:
+    """Make every page: file name → text."""
+    made = {f"{name}.schema.json": schema(kind) for name, kind in SCHEMAS.items()}
+    texts = {"cli": commands(), "settings": settings(), "errors": exit_codes(), "tasks": tasks(), "models": models()}
+    return made | {f"{name}.md": MADE + text for name, text in texts.items()}
+
+
+def schema(kind: Any) -> str:
+    """JSON Schema of a message or file, with the words of the attribute's documentation."""
+    for part in vars(contract).values():
+        if isinstance(part, type) and part.__module__ == contract.__name__ and hasattr(part, "__dataclass_fields__"):
+            part.__pydantic_config__ = ConfigDict(use_attribute_docstrings=True)  # type: ignore[attr-defined]
+    return json.dumps(TypeAdapter(kind).json_schema(), indent=2, sort_keys=True) + "\n"
+
+
+def commands() -> str:
+    """Every command with its options."""
+    return "# Commands\n\n" + "\n".join(_command(typer.main.get_command(app), "cellgauge"))
+
+
+def _command(command: Any, name: str) -> Iterator[str]:
+    children = getattr(command, "commands", {})
+    arguments = "".join(f" [{part.name}]" for part in command.params if part.param_type_name == "argument")
+    yield f"## `{name}{' COMMAND' if children else arguments}`\n\n{command.help or ''}\n"
+    options = [
+        part for part in command.params if part.param_type_name == "option" and "--install-completion" not in part.opts
+    ]
+    if command.params:
+        yield "| | |\n|---|---|"
+    for part in command.params:
+        if part.param_type_name == "argument":
+            yield f"| `{part.name}` | {part.help} |"
+    for part in options:
+        names = ", ".join(f"`{text}`" for text in sorted(part.opts, key=len))
+        required = " Required." if part.required else ""
+        yield f"| {names} | {part.help}{required} |"
+    yield ""
+    for child, found in children.items():
+        yield from _command(found, f"{name} {child}")
+
+
+def settings() -> str:
+    """Every environment variable."""
+    rows = [
+        f"| `CELLGAUGE_{name.upper()}` | {' '.join((field.description or '').split())} |"
+        for name, field in Settings.model_fields.items()
+    ]
+    words = "An option of the command line comes before its variable. Several paths are separated by `:`.\n"
+    return "\n".join(["# Settings", "", words, "| variable | meaning |", "|---|---|", *rows, ""])
+
+
+def exit_codes() -> str:
+    """Every error with its exit code."""
+    rows = [
+        f"| {kind.exit_code} | `{name}` | {kind.__doc__} |"
+        for name, kind in vars(errors).items()
+        if isinstance(kind, type) and issubclass(kind, errors.CellgaugeError)
+    ]
+    words = (
+        "Errors are printed as `error: …` and `hint: …`; `cellgauge --debug …` adds the traceback. With `--json` the "
+        'error is also one JSON document on stdout: `{"error": …, "hint": …}`.\n'
+    )
+    first = [
+        "| 0 | | Every planned cell has a score, or does not apply |",
+        "| 1 | | The run is done, and a planned cell has no score |",
+        "| 70 | | A bug in cellgauge; please report it |",
+    ]
+    return "\n".join(
+        ["# Exit codes and errors", "", words, "| code | error | meaning |", "|---|---|---|", *first, *rows, ""]
+    )
+
+
+def tasks() -> str:
+    """Every task with its metrics."""
+    parts = ["# Tasks and metrics", ""]
+    for name, task in catalog.tasks().items():
+        doc = "\n".join(line.strip() for line in (task.score.__doc__ or "").splitlines()).strip()
+        parts += [f"## {name}", "", f"{task.title} Version {task.version}.", "", doc, ""]
+        parts += [f"Reads {', '.join(task.roles)}; no model sees it. Baseline: `{task.baseline}`.", ""]
+    parts += ["How each metric is defined stands in [Metrics](metrics.md).", ""]
+    return "\n".join(parts)
+
+
+def models() -> str:
+    """Every shipped model."""
+    rows = [
+        f"| `{name}` | {' '.join(model.spec.verbs)} | {model.spec.title} | "
+        f"{', '.join(f'`{key}` = {param.default}' for key, param in model.spec.params.items()) or '–'} | "
+        f"{model.spec.determinism} | {model.spec.licence} |"
+        for name, model in catalog.models([shipped("model-images")]).items()
+    ]
+    head = ["| model | verbs | what it is | parameters | determinism | licence |", "|---|---|---|---|---|---|"]
+    return "\n".join(["# Models", "", *head, *rows, ""])
+
+
+if __name__ == "__main__":
+    for name, text in pages().items():
+        (REFERENCE / name).write_text(text, encoding="utf-8")
+        sys.stdout.write(f"{name}\n")

@@ -1,0 +1,38 @@
+"""What every noun is made of."""
+
+import hashlib
+import json
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
+"""Safe as a file name, an image name and a column of a table."""
+
+Verb = Literal["embed", "predict"]
+GeneIds = Literal["symbol", "ensembl"]
+MatrixKind = Literal["counts", "log1p"]
+State = Literal[
+    "ok",
+    "not_applicable",
+    "contract_violation",
+    "model_error",
+    "out_of_memory",
+    "gpu_out_of_memory",
+    "timeout",
+    "infrastructure",
+    "cancelled",
+]
+"""How a planned cell ended."""
+
+
+def identity(fields: Any) -> str:
+    """Hash a JSON-like value: 20 hexadecimal digits of SHA-256 over its canonical form."""
+    text = json.dumps(fields, sort_keys=True, separators=(",", ":"), allow_nan=False)
+    return hashlib.sha256(text.encode()).hexdigest()[:20]
+
+
+class Spec(BaseModel):
+    """A frozen value that refuses fields it does not know."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)

@@ -1,0 +1,90 @@
+"""What is decided before anything is done."""
+
+from functools import cached_property
+from typing import Literal
+
+from cellgauge_model.contract import Param
+
+from cellgauge.specs.base import GeneIds, Name, Spec, Verb, identity
+from cellgauge.specs.catalogue import Matrix
+
+
+class View(Spec):
+    """What a model sees of a dataset; two equal views are one file."""
+
+    format: Literal[1] = 1
+    """Raised whenever the same dataset would be written differently."""
+    sha256: str
+    """Of the dataset's file."""
+    matrix: Matrix
+    gene_index: GeneIds
+    """What the dataset's var index holds."""
+    gene_columns: dict[GeneIds, str]
+    gene_ids: GeneIds
+    """What the view's var index holds."""
+    obs: dict[str, str]
+    """The granted obs columns, by role."""
+
+    @cached_property
+    def id(self) -> str:
+        """Hash over all of it."""
+        return identity(self.model_dump())
+
+
+class JobDataset(Spec):
+    """One item of a job."""
+
+    name: Name
+    view: View
+
+
+class Job(Spec):
+    """One start of one model variant; everything here can change the output, and the id is a hash over it."""
+
+    id: str
+    model: Name
+    model_version: str
+    variant: Name
+    image: str
+    """The digest of the image, or of the folder and environment with the local engine."""
+    verb: Verb
+    params: dict[str, Param]
+    seed: int
+    contract: int
+    datasets: tuple[JobDataset, ...]
+
+
+class Scoring(Spec):
+    """One task applied to one dataset of one job: a cell of the results table."""
+
+    id: str
+    job: str
+    model: Name
+    variant: Name
+    dataset: Name
+    task: Name
+    task_version: str
+    roles: dict[str, str]
+    """obs columns that the task reads, by role."""
+    seed: int
+
+
+class Skip(Spec):
+    """A cell that was asked for and does not apply, with the reason."""
+
+    model: Name
+    variant: Name
+    dataset: Name
+    task: Name
+    seed: int
+    reason: str
+
+
+class Plan(Spec):
+    """All that will be done, decided before anything is done."""
+
+    jobs: tuple[Job, ...]
+    scorings: tuple[Scoring, ...]
+    skips: tuple[Skip, ...] = ()
+    baselines: tuple[str, ...] = ()
+    """Models that are plain baselines."""
