@@ -20,6 +20,7 @@ import numpy as np
 import pandas as pd
 import scipy.sparse as sp
 import yaml
+
 from cellgauge import catalog, execute, images, plan
 from cellgauge.data import check, fetch, view
 from cellgauge.engines import Engine

@@ -10,13 +10,14 @@ from pathlib import Path
 from typing import Any
 
 import typer
+from pydantic import ConfigDict, TypeAdapter
+
 from cellgauge import catalog, errors, specs
 from cellgauge.cli import app
 from cellgauge.report.document import Document
 from cellgauge.report.outline import Outline
 from cellgauge.settings import Settings, shipped
 from cellgauge_model import contract
-from pydantic import ConfigDict, TypeAdapter
 
 REFERENCE = Path(__file__).parent / "reference"
 MADE = "<!-- Made by docs/generate.py; change the code, then run: make reference -->\n\n"

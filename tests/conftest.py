@@ -1,11 +1,13 @@
 """What every test may use: made datasets, models, engines, and the folder of real data where there is one."""
 
 import os
+import subprocess
 from pathlib import Path
 from threading import Event
 
 import pytest
 import yaml
+
 from cellgauge import catalog, execute, images, plan
 from cellgauge.execute import Limits
 from cellgauge.specs import DatasetSpec
@@ -117,3 +119,15 @@ def run_job(tmp_path, made_dataset, image_of):
         return execute.run(job, model, given, folder, engine, Limits(**limits), cancel or Event()), folder
 
     return run
+
+
+@pytest.fixture
+def small_disk(tmp_path):
+    """A real file system of 64 KiB."""
+    if os.getuid() != 0:
+        pytest.skip("mounting a small disk needs root")
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", folder], check=True)
+    yield folder
+    subprocess.run(["umount", folder], check=True)

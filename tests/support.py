@@ -6,6 +6,7 @@ import anndata
 import numpy as np
 import pandas as pd
 import scipy.sparse as sp
+
 from cellgauge.data import check, fetch, view
 from cellgauge.engines.local import LocalEngine
 from cellgauge.execute import Given

@@ -1,6 +1,7 @@
 """Log-normalised expression of the most variable genes."""
 
 import scanpy
+
 from cellgauge_model import serve
 
 

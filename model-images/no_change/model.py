@@ -3,6 +3,7 @@
 import anndata
 import numpy
 import pandas
+
 from cellgauge_model import serve
 
 

@@ -1,6 +1,7 @@
 """Principal components of log-normalised highly variable genes."""
 
 import scanpy
+
 from cellgauge_model import serve
 
 

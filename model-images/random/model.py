@@ -1,6 +1,7 @@
 """Standard normal numbers that know nothing of the cells."""
 
 import numpy
+
 from cellgauge_model import serve
 
 

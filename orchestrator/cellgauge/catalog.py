@@ -4,11 +4,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TypeVar
 
-from cellgauge_tasks import Task, find
-
 from cellgauge import yamlfile
 from cellgauge.errors import CatalogError, UnknownNameError
 from cellgauge.specs import DatasetEntry, DatasetSpec, Model, ModelSpec, Name, Spec
+from cellgauge_tasks import Task, find
 
 T = TypeVar("T")
 

@@ -9,14 +9,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from threading import Event
 
-from cellgauge_model import contract
-from cellgauge_model.contract import Item, RunRequest, RunResult
-
 import cellgauge
 from cellgauge import outputs, store
+from cellgauge.disk import explained, link
 from cellgauge.engines import Engine, Exit, Launch
 from cellgauge.errors import ContractViolation, EngineError
 from cellgauge.specs import ItemRecord, Job, Model, RunRecord, State
+from cellgauge_model import contract
+from cellgauge_model.contract import Item, RunRequest, RunResult
 
 LOG_TAIL = 20
 LOG_TAIL_BYTES = 64 << 10
@@ -65,7 +65,7 @@ def run(
         If the folder cannot be written: then there is no place for a record either.
     """
     started, clock = store.now_utc(), _Clock()
-    with store.explained(folder):
+    with explained(folder):
         launch = _prepare(job, model, given, folder, limits)
     clock.lap("prepare")
     fault = ""
@@ -74,7 +74,7 @@ def run(
     except EngineError as problem:
         exit, fault = Exit(code=None), problem.message
     clock.lap("run")
-    with store.explained(folder):
+    with explained(folder):
         items = tuple(_judge(one, launch.output, job.verb, exit, fault, launch.time_limit) for one in given)
         tail = log_tail(launch.log)
         if all(item.state == "ok" for item in items):
@@ -122,7 +122,7 @@ def _prepare(job: Job, model: Model, given: Sequence[Given], folder: Path, limit
         path.mkdir()
     for one in given:
         for name, source in one.files.items():
-            store.link(source, launch.input / name)
+            link(source, launch.input / name)
     request = RunRequest(
         contract=job.contract,
         job=job.id,

@@ -8,7 +8,6 @@ from importlib.metadata import distributions
 from pathlib import Path
 
 import cellgauge_model
-
 from cellgauge.errors import ImageError
 from cellgauge.specs import Model, identity
 

@@ -7,9 +7,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
-from cellgauge_model.contract import CELLS, CONTRACT_VERSION, EMBEDDING, PREDICTION, RESULT, Item, RunResult
-
 from cellgauge.errors import ContractViolation
+from cellgauge_model.contract import CELLS, CONTRACT_VERSION, EMBEDDING, PREDICTION, RESULT, Item, RunResult
 
 if TYPE_CHECKING:
     import numpy as np

@@ -9,9 +9,6 @@ from queue import Queue
 from threading import Event
 from typing import Any
 
-from cellgauge_model.contract import Item, Param
-from cellgauge_tasks import Task
-
 from cellgauge import execute, outputs, plan, score
 from cellgauge.data import check, fetch, view
 from cellgauge.engines import Engine
@@ -19,6 +16,8 @@ from cellgauge.errors import DatasetError
 from cellgauge.execute import Given, Limits
 from cellgauge.specs import Dataset, DatasetSpec, Job, Model, Plan, RunRecord, Scoring, TaskResult, View
 from cellgauge.store import REUSABLE, Store
+from cellgauge_model.contract import Item, Param
+from cellgauge_tasks import Task
 
 
 @dataclass(frozen=True)

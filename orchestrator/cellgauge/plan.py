@@ -2,11 +2,10 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 
-from cellgauge_model.contract import CONTRACT_VERSION, Param
-from cellgauge_tasks import Task
-
 from cellgauge.errors import UnknownNameError, UsageError
 from cellgauge.specs import DatasetSpec, Job, JobDataset, ModelSpec, Plan, Scoring, Skip, Spec, Verb, View, identity
+from cellgauge_model.contract import CONTRACT_VERSION, Param
+from cellgauge_tasks import Task
 
 
 class ModelChoice(Spec):

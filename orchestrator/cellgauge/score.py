@@ -1,14 +1,14 @@
 """Scores one output with one task. A task that fails is a result with a reason, not an exception."""
 
+import math
 import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from cellgauge_tasks import NotApplicable, Task
-
 import cellgauge
 from cellgauge.errors import ContractViolation
 from cellgauge.specs import RunRecord, ScoreValue, Scoring, State, TaskResult
+from cellgauge_tasks import NotApplicable, Task
 
 if TYPE_CHECKING:
     import numpy as np
@@ -43,6 +43,9 @@ def run(
         return _result(scoring, "contract_violation", problem.message, time.perf_counter() - began)
     except Exception as problem:  # a task may come from elsewhere, and one failed cell must not end a run
         reason = f"the task failed: {type(problem).__name__}: {problem}"
+        return _result(scoring, "infrastructure", reason, time.perf_counter() - began)
+    if undefined := [score.metric for score in found if not math.isfinite(score.value)]:
+        reason = f"the task gave no number for {', '.join(undefined)}"
         return _result(scoring, "infrastructure", reason, time.perf_counter() - began)
     scores = tuple(ScoreValue(metric=s.metric, value=s.value, params=dict(s.params), n_cells=s.n_cells) for s in found)
     return _result(scoring, "ok", "", time.perf_counter() - began, scores)

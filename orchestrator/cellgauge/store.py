@@ -9,8 +9,6 @@
 Everything is written beside its place and renamed into it, so a reader sees all of a thing or nothing.
 """
 
-import errno
-import os
 import secrets
 import shutil
 from collections.abc import Iterator
@@ -19,34 +17,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
-from cellgauge_model.contract import write_atomically
 from filelock import FileLock
 from pydantic import BaseModel, ValidationError
 
+from cellgauge.disk import explained
 from cellgauge.errors import StorageError
 from cellgauge.specs import Run, RunRecord, TaskResult
+from cellgauge_model.contract import write_atomically
 
 M = TypeVar("M", bound=BaseModel)
 RECORD = "record.json"
 REUSABLE = ("ok", "not_applicable")
 """States that another attempt would not change."""
-
-
-@contextmanager
-def explained(path: Path) -> Iterator[None]:
-    """Turn what the file system says into an error that tells what to do."""
-    try:
-        yield
-    except OSError as problem:
-        where = Path(problem.filename) if problem.filename else path
-        hints = {
-            errno.ENOSPC: "Free some space, or name another folder with --results.",
-            errno.EDQUOT: "Your quota is used up. Free some space, or name another folder with --results.",
-            errno.EACCES: "Name a folder that you may write with --results.",
-            errno.EROFS: "Name a folder on a writable disk with --results.",
-        }
-        hint = hints.get(problem.errno or 0, "Check the folder, or name another one with --results.")
-        raise StorageError(f"{where}: {problem.strerror or problem}", hint) from problem
 
 
 @dataclass(frozen=True)
@@ -169,12 +151,3 @@ def new_run_id() -> str:
     from datetime import UTC, datetime
 
     return f"{datetime.now(UTC):%Y%m%d-%H%M%S}-{secrets.token_hex(2)}"
-
-
-def link(source: Path, target: Path) -> None:
-    """Put a file somewhere else without copying it, or by copying where the file systems differ."""
-    target.parent.mkdir(parents=True, exist_ok=True)
-    try:
-        os.link(source, target)
-    except OSError:
-        shutil.copyfile(source, target)

@@ -1,5 +1,6 @@
 import pytest
 import yaml
+
 from cellgauge import catalog
 from cellgauge.errors import CatalogError, UnknownNameError
 from support import ROOT, entry

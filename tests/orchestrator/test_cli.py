@@ -4,8 +4,9 @@ import subprocess
 import sys
 from importlib.metadata import version
 
-import cellgauge
 import pytest
+
+import cellgauge
 from cellgauge.errors import CellgaugeError
 
 

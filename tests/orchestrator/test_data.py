@@ -6,9 +6,10 @@ import numpy as np
 import pandas as pd
 import pytest
 import scipy.sparse as sp
+
 from cellgauge import catalog
 from cellgauge.data import fetch, view
-from cellgauge.errors import DatasetError, FetchError
+from cellgauge.errors import DatasetError, FetchError, StorageError
 from cellgauge.plan import DatasetChoice
 from cellgauge.plan import view as view_for
 from cellgauge.specs import DatasetSpec, Matrix, ModelSpec
@@ -173,6 +174,13 @@ class TestView:
         assert view.write(made_dataset, wanted, tmp_path).stat().st_mtime_ns == before.st_mtime_ns
         assert before.st_mode & 0o222 == 0
         assert [file.name for file in path.parent.iterdir()] == ["view.h5ad"]
+
+    def test_a_cache_on_a_full_disk_says_so_and_keeps_no_half_view(self, made_dataset, small_disk):
+        (small_disk / "fill").write_bytes(b"x" * (56 << 10))
+        with pytest.raises(StorageError, match="No space left on device") as caught:
+            shown(made_dataset, small_disk)
+        assert "CELLGAUGE_CACHE" in caught.value.hint
+        assert [path for path in small_disk.rglob("view*") if path.is_file()] == []
 
     @pytest.mark.parametrize("form", [sp.csr_matrix, sp.csc_matrix, np.asarray])
     def test_any_form_of_matrix_gives_the_same_counts(self, tmp_path, made, form):

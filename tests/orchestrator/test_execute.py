@@ -3,6 +3,7 @@
 from threading import Event
 
 import pytest
+
 from cellgauge import execute
 from cellgauge.engines import Exit
 from cellgauge.engines.function import FunctionEngine

@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import scipy.sparse as sp
+
 from cellgauge import outputs
 from cellgauge.errors import ContractViolation
 from cellgauge_model.contract import Condition, Item

@@ -1,6 +1,7 @@
 import time
 
 import pytest
+
 from cellgauge import plan
 from cellgauge.errors import UnknownNameError, UsageError
 from cellgauge.specs import DatasetSpec, ModelSpec, Plan

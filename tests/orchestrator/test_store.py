@@ -1,11 +1,11 @@
-import os
-import subprocess
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+
+from cellgauge.disk import link
 from cellgauge.errors import StorageError
-from cellgauge.store import Store, link
+from cellgauge.store import Store
 from support import made_record
 
 
@@ -64,18 +64,6 @@ def test_a_place_that_cannot_be_written_says_so(tmp_path):
     assert "--results" in caught.value.hint
     with pytest.raises(StorageError, match="/proc/"):
         Store(Path("/proc/results")).prepare()
-
-
-@pytest.fixture
-def small_disk(tmp_path):
-    """A real file system of 64 KiB."""
-    if os.getuid() != 0:
-        pytest.skip("mounting a small disk needs root")
-    folder = tmp_path / "disk"
-    folder.mkdir()
-    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", folder], check=True)
-    yield folder
-    subprocess.run(["umount", folder], check=True)
 
 
 def test_a_full_disk_says_so_before_any_work(small_disk):

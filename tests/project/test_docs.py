@@ -9,6 +9,7 @@ import sys
 import jsonschema
 import pytest
 import yaml
+
 from cellgauge_model import contract
 from support import MODELS, ROOT
 

@@ -8,6 +8,7 @@ import zipfile
 from pathlib import Path
 
 import pytest
+
 from support import ROOT
 
 
@@ -83,6 +84,7 @@ def test_uv_users_are_served(built, tmp_path):
     uv = Path(sys.executable).with_name("uv")
     environment = {name: value for name, value in os.environ.items() if name not in ("VIRTUAL_ENV", "PYTHONPATH")}
     environment["UV_PROJECT_ENVIRONMENT"] = str(tmp_path / "environment")
+    environment |= {"UV_SYSTEM_CERTS": "1", "UV_NATIVE_TLS": "1"}  # as pip does; behind some proxies it must
     command = [str(uv), "run", "--no-dev", "--python", sys.executable, "cellgauge", "--help"]
     done = subprocess.run(command, cwd=clone, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr

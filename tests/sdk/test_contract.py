@@ -1,6 +1,7 @@
 import json
 
 import pytest
+
 from cellgauge_model import contract
 from cellgauge_model.contract import Condition, Item, RunRequest, RunResult
 

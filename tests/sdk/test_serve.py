@@ -8,6 +8,7 @@ from importlib.metadata import version
 
 import numpy as np
 import pytest
+
 from cellgauge_model import contract, selftest
 from cellgauge_model.contract import Item, RunRequest
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from threading import Event, Timer
 
 import pytest
+
 from support import pick_engine
 
 VIOLATION = "contract_violation"
@@ -46,11 +47,11 @@ def test_a_failure_is_a_record_with_a_reason_and_the_log(models, engine, run_job
 @pytest.mark.parametrize("how", ["hang", "stubborn"])
 def test_a_job_past_its_limit_is_stopped_and_gone(models, engine, run_job, how):
     began = time.monotonic()
-    record, _ = run_job(models["misbehave"], engine, params={"how": how}, time_limit=3)
+    record, folder = run_job(models["misbehave"], engine, params={"how": how}, time_limit=3)
     assert (record.state, record.reason) == ("timeout", "stopped after its limit of 3 s")
     assert time.monotonic() - began < 20
     assert f"this model will do: {how}" in record.log_tail
-    assert not left_over(engine, record.job.id)
+    assert not left_over(engine, record.job.id, folder)
 
 
 def test_a_job_is_cancelled_within_seconds(models, engine, run_job):
@@ -58,14 +59,14 @@ def test_a_job_is_cancelled_within_seconds(models, engine, run_job):
     timer = Timer(2, cancel.set)
     timer.start()
     began = time.monotonic()
-    record, _ = run_job(models["misbehave"], engine, params={"how": "hang"}, cancel=cancel)
+    record, folder = run_job(models["misbehave"], engine, params={"how": "hang"}, cancel=cancel)
     timer.join()
     assert record.state == "cancelled"
     assert time.monotonic() - began < 15
-    assert not left_over(engine, record.job.id)
+    assert not left_over(engine, record.job.id, folder)
 
 
-def left_over(engine, job):
+def left_over(engine, job, folder):
     if engine.name == "docker":
         import docker
 
@@ -73,7 +74,7 @@ def left_over(engine, job):
     found = []
     for process in Path("/proc").glob("[0-9]*/environ"):
         with suppress(OSError):  # it ended meanwhile, or is not ours
-            found += [process] if b"CELLGAUGE_SCRATCH" in process.read_bytes() else []
+            found += [process] if f"CELLGAUGE_SCRATCH={folder}/".encode() in process.read_bytes() else []
     return found
 
 

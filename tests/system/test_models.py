@@ -8,6 +8,7 @@ import anndata
 import numpy as np
 import pytest
 import yaml
+
 from cellgauge import images, outputs
 from cellgauge.data import view
 from cellgauge.execute import Given

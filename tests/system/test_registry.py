@@ -10,6 +10,7 @@ from contextlib import suppress
 
 import pytest
 import yaml
+
 from cellgauge import catalog, images
 from cellgauge.errors import ImageError
 from support import ROOT, pick_engine

@@ -4,6 +4,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+
 from cellgauge_tasks import NotApplicable, clustering, embedding, find, label_prediction
 from cellgauge_tasks.metrics.classification import cross_validate
 from cellgauge_tasks.metrics.clusters import leiden
@@ -75,6 +76,7 @@ def pca_model(counts, **params):
 
     import anndata
     import scipy.sparse as sp
+
     from support import ROOT
 
     spec = importlib.util.spec_from_file_location("pca_model", ROOT / "model-images" / "pca" / "model.py")

@@ -33,11 +33,12 @@ def follow(events: Iterator[Progress], run: Run, store: Store) -> None:
 
 def _follow(events: Iterator[Progress], run: Run, store: Store) -> None:
     running: dict[str, tuple[Job, float]] = {}
-    done = 0
+    done = scored = 0
 
     def now() -> Group:
         lines = [Text(f"  {label(job)}: running, {time.monotonic() - since:.0f} s") for job, since in running.values()]
-        return Group(*lines, Text(f"{done} of {len(run.plan.jobs)} jobs done", style="dim"))
+        total = f"{done} of {len(run.plan.jobs)} jobs done, {scored} of {len(run.plan.scorings)} cells scored"
+        return Group(*lines, Text(total, style="dim"))
 
     with Live(get_renderable=now, console=err, refresh_per_second=4, transient=True, auto_refresh=err.is_terminal):
         for event in events:
@@ -51,6 +52,7 @@ def _follow(events: Iterator[Progress], run: Run, store: Store) -> None:
                     done += 1
                     _finished(record, reused, store)
                 case Scored(result, reused):
+                    scored += 1
                     if (
                         not reused
                         and result.state not in ("ok", "not_applicable")

@@ -1,11 +1,15 @@
 """Writes what a model may see of a dataset: counts, genes, opaque cell ids, and only the granted obs columns."""
 
+import errno
 import hashlib
+import os
 import secrets
+import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cellgauge.data.check import read
+from cellgauge.disk import explained
 from cellgauge.errors import DatasetError
 from cellgauge.specs import Dataset, View
 
@@ -23,12 +27,25 @@ def write(dataset: Dataset, view: View, cache: Path) -> Path:
     ------
     DatasetError
         If counts cannot be recovered from the file's values.
+    StorageError
+        If the cache cannot be written.
     """
     path = cache / "views" / view.id / "view.h5ad"
     if path.exists():
         return path
     adata = make(dataset, view)
-    path.parent.mkdir(parents=True, exist_ok=True)
+    with explained(path, "CELLGAUGE_CACHE"):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        _write(adata, path)
+    return path
+
+
+def _write(adata: Any, path: Path) -> None:
+    # HDF5 on a full disk fails late and noisily, in destructors too; so it is asked first.
+    matrix = adata.X
+    needed = matrix.data.nbytes + matrix.indices.nbytes + matrix.indptr.nbytes + 256 * sum(adata.shape)
+    if shutil.disk_usage(path.parent).free < needed:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
     partial = path.with_name(f"view.{secrets.token_hex(4)}.part")
     try:
         adata.write_h5ad(partial)
@@ -42,7 +59,6 @@ def write(dataset: Dataset, view: View, cache: Path) -> Path:
         partial.replace(path)
     finally:
         partial.unlink(missing_ok=True)
-    return path
 
 
 def make(dataset: Dataset, view: View) -> Any:

@@ -2,7 +2,6 @@
 
 from collections.abc import Collection, Iterable, Iterator, Mapping
 
-from cellgauge_tasks import Task
 from rich import box
 from rich.console import Group, RenderableType
 from rich.markup import escape
@@ -10,6 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from cellgauge.report.document import Cell, Document
+from cellgauge_tasks import Task
 
 Row = tuple[str, str, int]
 """Model, variant, seed."""

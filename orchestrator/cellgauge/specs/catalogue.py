@@ -3,10 +3,10 @@
 from pathlib import Path
 from typing import Any, Literal
 
-from cellgauge_model.contract import Param
 from pydantic import Field, model_validator
 
 from cellgauge.specs.base import GeneIds, MatrixKind, Name, Spec, Verb
+from cellgauge_model.contract import Param
 
 
 class Matrix(Spec):

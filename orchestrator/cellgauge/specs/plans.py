@@ -3,10 +3,9 @@
 from functools import cached_property
 from typing import Literal
 
-from cellgauge_model.contract import Param
-
 from cellgauge.specs.base import GeneIds, Name, Spec, Verb, identity
 from cellgauge.specs.catalogue import Matrix
+from cellgauge_model.contract import Param
 
 
 class View(Spec):

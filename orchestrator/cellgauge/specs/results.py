@@ -2,10 +2,9 @@
 
 from typing import Literal
 
-from cellgauge_model.contract import Param
-
 from cellgauge.specs.base import Name, Spec, State
 from cellgauge.specs.plans import Job, Plan, Scoring
+from cellgauge_model.contract import Param
 
 
 class ItemRecord(Spec):
