@@ -42,26 +42,38 @@ def _absolute(source: str, folder: Path) -> str:
 
 
 def models(folders: Sequence[Path]) -> dict[str, Model]:
-    """Read every `model.yaml` one level below the given folders. Being there is being registered.
+    """Read the `model.yaml` of each folder, or of each folder in it. Being there is being registered.
 
     Raises
     ------
     CatalogError
-        If a manifest is malformed, its name is not its folder's, or two models share a name.
+        If a manifest is missing or malformed, its name is not its folder's, or two models share a name.
     """
     found: dict[str, Model] = {}
     for folder in folders:
         if not folder.is_dir():
             raise CatalogError(f"{folder}: no such folder of models", "Check --models-path.")
-        for manifest in sorted(folder.glob("[!._]*/model.yaml")):
+        for manifest in _manifests(folder):
             model = Model(spec=yamlfile.read(manifest, ModelSpec), folder=manifest.parent.absolute())
             name = model.spec.name
-            if name != manifest.parent.name:
+            if name != manifest.parent.absolute().name:
                 raise CatalogError(f"{manifest}: name: '{name}' is not the folder's name", "Make the two agree.")
             if name in found:
                 raise CatalogError(f"{manifest}: model '{name}' is also in {found[name].folder}", "Rename one of them.")
             found[name] = model
     return found
+
+
+def _manifests(folder: Path) -> list[Path]:
+    if (folder / "model.yaml").exists():
+        return [folder / "model.yaml"]
+    below = [path for path in sorted(folder.glob("[!._]*")) if path.is_dir()]
+    for path in below:
+        if (path / "Dockerfile").exists() and not (path / "model.yaml").exists():
+            raise CatalogError(
+                f"{path} has a Dockerfile and no model.yaml", "Write one: see 'Add a model' in the docs."
+            )
+    return [path / "model.yaml" for path in below if (path / "model.yaml").exists()]
 
 
 def tasks() -> dict[str, Task]:

@@ -1,8 +1,10 @@
 """Scores one output with one task. A task that fails is a result with a reason, not an exception."""
 
+import functools
 import math
 import time
 from collections.abc import Callable
+from importlib.metadata import version
 from typing import TYPE_CHECKING
 
 import cellgauge
@@ -60,5 +62,11 @@ def _result(
         reason=reason,
         scores=scores,
         seconds=round(seconds, 4),
+        versions=_versions(),
         cellgauge=cellgauge.__version__,
     )
+
+
+@functools.cache
+def _versions() -> dict[str, str]:
+    return {name: version(name) for name in ("numpy", "scipy", "scikit-learn", "scanpy", "igraph")}

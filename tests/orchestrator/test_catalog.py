@@ -100,6 +100,18 @@ def test_being_in_a_folder_is_being_registered(tmp_path):
     assert catalog.models(folder(tmp_path, MANIFEST))["mine"].folder == tmp_path / "mine"
 
 
+def test_the_folder_of_one_model_may_be_named_itself(tmp_path):
+    folder(tmp_path, MANIFEST)
+    assert list(catalog.models([tmp_path / "mine"])) == ["mine"]
+
+
+def test_a_model_without_a_manifest_is_noticed(tmp_path):
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "Dockerfile").touch()
+    with pytest.raises(CatalogError, match=r"mine has a Dockerfile and no model\.yaml"):
+        catalog.models([tmp_path])
+
+
 @pytest.mark.parametrize(
     ("old", "new", "words"),
     [

@@ -47,7 +47,10 @@ def check(spec: DatasetSpec, path: Path, sha256: str) -> Dataset:
         misfits = list(_misfits(spec, adata))
         if misfits:
             lines = "; ".join(misfits)
-            raise DatasetError(f"dataset '{spec.name}' ({path}): {lines}", "Mend the file, or its catalogue entry.")
+            hint = "Mend the file, or its catalogue entry."
+            if "are not unique" in lines:
+                hint += " adata.obs_names_make_unique() and var_names_make_unique() number repeated ids."
+            raise DatasetError(f"dataset '{spec.name}' ({path}): {lines}", hint)
         return Dataset(spec=spec, path=path, sha256=sha256, n_cells=adata.n_obs, n_genes=_width(spec, adata))
     finally:
         adata.file.close()

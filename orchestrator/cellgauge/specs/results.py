@@ -62,6 +62,8 @@ class TaskResult(Spec):
     reason: str = ""
     scores: tuple[ScoreValue, ...] = ()
     seconds: float = 0.0
+    versions: dict[str, str] = {}
+    """Of the libraries that scored."""
     cellgauge: str
 
 
