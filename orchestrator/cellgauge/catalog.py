@@ -1,11 +1,11 @@
 """Finds what there is: datasets in `datasets.yaml`, models in folders, tasks in `cellgauge_tasks` and entry points."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TypeVar
 
 from cellgauge import yamlfile
-from cellgauge.errors import CatalogError, UnknownNameError
+from cellgauge.errors import CatalogError, UnknownNameError, UsageError
 from cellgauge.specs import DatasetEntry, DatasetSpec, Model, ModelSpec, Name, Spec
 from cellgauge_tasks import Task, find
 
@@ -27,10 +27,10 @@ def datasets(files: Sequence[Path]) -> dict[str, DatasetSpec]:
         If a file is missing or malformed, naming file, line and field.
     """
     found: dict[str, DatasetSpec] = {}
-    for path in files:
+    for path in dict.fromkeys(path.absolute() for path in files):
         for name, entry in yamlfile.read(path, CatalogFile).datasets.items():
             if name in found:
-                raise CatalogError(f"{path}: dataset '{name}' is already defined", "Give it another name.")
+                raise CatalogError(f"{path}: dataset '{name}' is already defined in another catalogue", "Rename one.")
             fields = {**entry.model_dump(), "source": _absolute(entry.source, path.parent)}
             found[name] = DatasetSpec(name=name, **fields)
     return found
@@ -41,30 +41,52 @@ def _absolute(source: str, folder: Path) -> str:
     return source if "://" in source else (folder / Path(source).expanduser()).absolute().as_uri()
 
 
-def models(folders: Sequence[Path]) -> dict[str, Model]:
+def models(folders: Sequence[Path], only: Collection[str] | None = None) -> dict[str, Model]:
     """Read the `model.yaml` of each folder, or of each folder in it. Being there is being registered.
+
+    Parameters
+    ----------
+    only
+        Names of models; the manifests of others are not opened, so a malformed one is not in the way.
 
     Raises
     ------
     CatalogError
-        If a manifest is missing or malformed, its name is not its folder's, or two models share a name.
+        If a manifest is malformed or its name is not its folder's.
     """
     found: dict[str, Model] = {}
-    for folder in folders:
-        if not folder.is_dir():
-            raise CatalogError(f"{folder}: no such folder of models", "Check --models-path.")
-        for manifest in _manifests(folder):
-            model = Model(spec=yamlfile.read(manifest, ModelSpec), folder=manifest.parent.absolute())
-            name = model.spec.name
-            if name != manifest.parent.absolute().name:
-                raise CatalogError(f"{manifest}: name: '{name}' is not the folder's name", "Make the two agree.")
-            if name in found:
-                raise CatalogError(f"{manifest}: model '{name}' is also in {found[name].folder}", "Rename one of them.")
-            found[name] = model
+    for name, manifest in manifests(folders).items():
+        if only is not None and name not in only:
+            continue
+        model = Model(spec=yamlfile.read(manifest, ModelSpec), folder=manifest.parent)
+        if model.spec.name != name:
+            raise CatalogError(f"{manifest}: name: '{model.spec.name}' is not the folder's name", "Make the two agree.")
+        found[name] = model
     return found
 
 
-def _manifests(folder: Path) -> list[Path]:
+def manifests(folders: Sequence[Path]) -> dict[str, Path]:
+    """Find every `model.yaml` by its folder's name, without opening it.
+
+    Raises
+    ------
+    CatalogError
+        If a folder is not there, a model has no manifest, or two models share a name.
+    """
+    found: dict[str, Path] = {}
+    for folder in dict.fromkeys(folder.absolute() for folder in folders):
+        if not folder.is_dir():
+            hint = "Check --models-path; give it several times for several folders."
+            raise CatalogError(f"{folder}: no such folder of models", hint)
+        for manifest in _below(folder):
+            name = manifest.parent.name
+            if name in found:
+                raise CatalogError(f"{manifest}: model '{name}' is also in {found[name].parent}", "Rename one of them.")
+            found[name] = manifest
+    return found
+
+
+def _below(folder: Path) -> list[Path]:
     if (folder / "model.yaml").exists():
         return [folder / "model.yaml"]
     below = [path for path in sorted(folder.glob("[!._]*")) if path.is_dir()]
@@ -81,18 +103,27 @@ def tasks() -> dict[str, Task]:
     return find()
 
 
-def pick(kind: str, wanted: Iterable[str], known: Mapping[str, T]) -> dict[str, T]:
+def pick(kind: str, wanted: Iterable[str], known: Mapping[str, T], more: str = "") -> dict[str, T]:
     """Look names up, keeping their order; `all` means every one.
+
+    Parameters
+    ----------
+    more
+        What else to say about a name that is not known.
 
     Raises
     ------
     UnknownNameError
         With the nearest known name as the hint.
+    UsageError
+        If no name is given.
     """
     names = list(dict.fromkeys(wanted))
+    if not names:
+        raise UsageError(f"no {kind} is named", f"Known: {', '.join(known)}.")
     if "all" in names:
         names = list(known)
     for name in names:
         if name not in known:
-            raise UnknownNameError(kind, name, known)
+            raise UnknownNameError(kind, name, known, more)
     return {name: known[name] for name in names}

@@ -29,7 +29,8 @@ def explained(path: Path, elsewhere: str = "--results") -> Iterator[None]:
     try:
         yield
     except OSError as problem:
-        where = Path(problem.filename) if isinstance(problem.filename, str) else path
+        told = problem.filename2 or problem.filename  # of a copy, the second is where it goes
+        where = Path(told) if isinstance(told, str) else path
         hints = {
             errno.ENOSPC: "Free some space, or name",
             errno.EDQUOT: "Your quota is used up. Free some space, or name",

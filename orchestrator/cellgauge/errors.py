@@ -40,11 +40,12 @@ class UsageError(CellgaugeError):
 class UnknownNameError(UsageError):
     """A name that is not known, with the nearest known one as the hint."""
 
-    def __init__(self, kind: str, name: str, known: Iterable[str]) -> None:
-        known = sorted(known)
-        near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
-        hint = f"Did you mean '{near[0]}'?" if near else f"Known: {', '.join(known) or 'none'}."
-        super().__init__(f"no {kind} named '{name}'", hint)
+    def __init__(self, kind: str, name: str, known: Iterable[str], more: str = "") -> None:
+        plain = {one.lower(): one for one in sorted(known)}
+        near = difflib.get_close_matches(name.lower(), plain, n=1, cutoff=0.5)
+        listed = ", ".join([*plain.values()][:12]) + (", …" if len(plain) > 12 else "")
+        hint = f"Did you mean '{plain[near[0]]}'?" if near else f"Known: {listed or 'none'}."
+        super().__init__(f"no {kind} named '{name}'", f"{hint} {more}".strip())
 
 
 class CatalogError(CellgaugeError):

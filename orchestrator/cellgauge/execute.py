@@ -2,6 +2,7 @@
 
 import os
 import platform
+import shutil
 import signal
 import time
 from collections.abc import Mapping, Sequence
@@ -55,9 +56,21 @@ class _Clock:
 
 
 def run(
-    job: Job, model: Model, given: Sequence[Given], folder: Path, engine: Engine, limits: Limits, cancel: Event
+    job: Job,
+    model: Model,
+    given: Sequence[Given],
+    folder: Path,
+    engine: Engine,
+    limits: Limits,
+    cancel: Event,
+    fault: str = "",
 ) -> RunRecord:
     """Run a job in an empty folder. Whatever the model does, the answer is a record, not an exception.
+
+    Parameters
+    ----------
+    fault
+        Why it cannot even start, if that is known already.
 
     Raises
     ------
@@ -68,15 +81,17 @@ def run(
     with explained(folder):
         launch = _prepare(job, model, given, folder, limits)
     clock.lap("prepare")
-    fault = ""
+    exit = Exit(code=None, cancelled=cancel.is_set())
     try:
-        exit = Exit(code=None, cancelled=True) if cancel.is_set() else engine.run(launch, cancel)
+        if not cancel.is_set() and not fault:
+            exit = engine.run(launch, cancel)
     except EngineError as problem:
-        exit, fault = Exit(code=None), problem.message
+        fault = problem.message
     clock.lap("run")
     with explained(folder):
-        items = tuple(_judge(one, launch.output, job.verb, exit, fault, launch.time_limit) for one in given)
         tail = log_tail(launch.log)
+        items = tuple(_judge(one, launch, exit, fault, tail) for one in given)
+        shutil.rmtree(launch.scratch, ignore_errors=True)
         if all(item.state == "ok" for item in items):
             for one in given:
                 for name in one.files:
@@ -138,16 +153,18 @@ def _prepare(job: Job, model: Model, given: Sequence[Given], folder: Path, limit
     return launch
 
 
-def _judge(one: Given, output: Path, verb: str, exit: Exit, fault: str, time_limit: float) -> ItemRecord:
+def _judge(one: Given, launch: Launch, exit: Exit, fault: str, tail: Sequence[str]) -> ItemRecord:
     """Decide one item's state: its own result counts, where there is a good one; otherwise how the process ended."""
     name = one.item.name
     try:
-        result = outputs.result(output, name)
+        result = outputs.result(launch.output, name)
         if result is not None and result.status == "ok":
-            return _accept(one, output, verb, result)
+            return _accept(one, launch.output, launch.verb, result)
     except ContractViolation as problem:
         return ItemRecord(name=name, state="contract_violation", reason=problem.message)
-    state, reason = ended(exit, result, fault, time_limit)
+    state, reason = ended(exit, result, fault, launch.time_limit)
+    if result is None and state == "model_error" and tail:
+        reason += f": {tail[-1][:500]}"
     return ItemRecord(name=name, state=state, reason=reason, **_told(result))
 
 
@@ -196,7 +213,7 @@ def ended(exit: Exit, result: RunResult | None, fault: str, time_limit: float) -
     if exit.code in _CODES:
         return _CODES[exit.code]
     if exit.code == 0:
-        return "contract_violation", "exited with 0 and wrote no result.json"
+        return "contract_violation", "exited with 0 and wrote no result.json (does the program call `serve`?)"
     if number := _signal_number(exit.code):
         return "model_error", f"killed by {number}"
     return "model_error", f"exited with {exit.code}"

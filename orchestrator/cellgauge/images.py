@@ -51,7 +51,18 @@ def fingerprint(files: dict[str, bytes], *more: str) -> str:
 
 
 def local(model: Model) -> str:
-    """Identify what the local engine would run: the folder, the SDK, and every package of the environment."""
+    """Identify what the local engine would run: the folder, the SDK, and every package of the environment.
+
+    Raises
+    ------
+    ImageError
+        If there is nothing that could run as a process.
+    """
+    script = model.folder / model.spec.command[-1]
+    if model.spec.image and not script.exists():
+        raise ImageError(f"model '{model.spec.name}' is an image alone", "Run it with --engine docker.")
+    if model.spec.command[0] == "python" and not script.exists():
+        raise ImageError(f"model '{model.spec.name}': there is no {script}", "See `command` in its model.yaml.")
     packages = sorted(f"{found.metadata['Name']}=={found.version}" for found in distributions())
     environment = identity([platform.python_version(), platform.machine(), *packages])
     return f"local:{fingerprint(context(model), environment)}"

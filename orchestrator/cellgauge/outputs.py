@@ -7,11 +7,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
-from cellgauge.errors import ContractViolation
+from cellgauge.errors import ContractViolation, UsageError
 from cellgauge_model.contract import CELLS, CONTRACT_VERSION, EMBEDDING, PREDICTION, RESULT, Item, RunResult
 
 if TYPE_CHECKING:
     import numpy as np
+    import pandas as pd
     from numpy.typing import NDArray
 
 RESULT_LIMIT = 4 << 20
@@ -86,23 +87,51 @@ def embedding(output: Path, item: str, cells: Sequence[str]) -> "NDArray[np.floa
     """
     import pandas as pd
 
-    array = _array(output / item)
-    with opened(output / item, CELLS, CELLS_LIMIT) as file:
-        try:
-            rows = file.read().decode().splitlines()
-        except UnicodeDecodeError as problem:
-            raise ContractViolation(f"{item}/{CELLS} is not UTF-8 text") from problem
-    if len(rows) != len(array):
-        raise ContractViolation(f"{EMBEDDING} has {len(array)} rows, {CELLS} {len(rows)} lines")
-    index = pd.Index(rows)
-    if not index.is_unique:
-        raise ContractViolation(f"{CELLS} repeats the cell '{index[index.duplicated()][0]}'")
+    array, index = _named(output, item)
     order = index.get_indexer(pd.Index(cells))
     if (order < 0).any():
         raise ContractViolation(f"{int((order < 0).sum())} of {len(cells)} cells have no row in {EMBEDDING}")
-    if len(rows) != len(cells):
-        raise ContractViolation(f"{EMBEDDING} has rows for {len(rows) - len(cells)} cells that were not asked for")
+    if len(index) != len(cells):
+        raise ContractViolation(f"{EMBEDDING} has rows for {len(index) - len(cells)} cells that were not asked for")
     return array[order]
+
+
+def rows(output: Path, item: str, cells: Sequence[str]) -> "NDArray[np.float32]":
+    """Read the rows of some cells of an item's embedding, in their order.
+
+    Raises
+    ------
+    UsageError
+        If a cell is not in it.
+    ContractViolation
+        If the files are not as the contract says.
+    """
+    import pandas as pd
+
+    array, index = _named(output, item)
+    order = index.get_indexer(pd.Index(cells))
+    if (order < 0).any():
+        hint = "They are found by obs_names: these must be as in the file that was embedded."
+        raise UsageError(f"{int((order < 0).sum())} of {len(cells)} cells were not in the dataset", hint)
+    return array[order]
+
+
+def _named(output: Path, item: str) -> "tuple[NDArray[np.float32], pd.Index[str]]":
+    """Read an embedding and the id of each of its rows."""
+    import pandas as pd
+
+    array = _array(output / item)
+    with opened(output / item, CELLS, CELLS_LIMIT) as file:
+        try:
+            names = file.read().decode().splitlines()
+        except UnicodeDecodeError as problem:
+            raise ContractViolation(f"{item}/{CELLS} is not UTF-8 text") from problem
+    if len(names) != len(array):
+        raise ContractViolation(f"{EMBEDDING} has {len(array)} rows, {CELLS} {len(names)} lines")
+    index = pd.Index(names)
+    if not index.is_unique:
+        raise ContractViolation(f"{CELLS} repeats the cell '{index[index.duplicated()][0]}'")
+    return array, index
 
 
 def _array(folder: Path) -> "NDArray[np.float32]":

@@ -9,14 +9,14 @@ from queue import Queue
 from threading import Event
 from typing import Any
 
-from cellgauge import execute, outputs, plan, score
+from cellgauge import execute, images, outputs, plan, score
 from cellgauge.data import check, fetch, view
 from cellgauge.engines import Engine
-from cellgauge.errors import DatasetError
+from cellgauge.errors import DatasetError, ImageError
 from cellgauge.execute import Given, Limits
 from cellgauge.specs import Dataset, DatasetSpec, Job, Model, Plan, RunRecord, Scoring, TaskResult, View
 from cellgauge.store import REUSABLE, Store
-from cellgauge_model.contract import Item, Param
+from cellgauge_model.contract import EMBEDDING, PREDICTION, Item, Param
 from cellgauge_tasks import Task
 
 
@@ -35,6 +35,8 @@ class Prepared:
 
     plan: Plan
     models: Mapping[str, Model]
+    unavailable: Mapping[str, str]
+    """Model → why its image cannot be had."""
     datasets: Mapping[str, Dataset]
     tasks: Mapping[str, Task]
 
@@ -82,13 +84,24 @@ def prepare(
     params = [plan.params_for(one.model.spec, one.variant, one.overrides) for one in wanted]
     datasets = _checked(specs)
     models = {one.model.spec.name: one.model for one in wanted}
-    digests = {name: image_of(model) for name, model in models.items()}
+    digests, unavailable = {}, {}
+    for name, model in models.items():
+        try:
+            digests[name] = image_of(model)
+        except ImageError as problem:  # one model's image must not stop the others
+            digests[name], unavailable[name] = f"{images.UNBUILT}{name}", problem.message
     choices = [
-        plan.ModelChoice(spec=one.model.spec, variant=one.variant, params=values, image=digests[one.model.spec.name])
+        plan.ModelChoice(
+            spec=one.model.spec,
+            variant=one.variant,
+            params=values,
+            changed=dict(one.overrides),
+            image=digests[one.model.spec.name],
+        )
         for one, values in zip(wanted, params, strict=True)
     ]
     data = [plan.DatasetChoice(spec=dataset.spec, sha256=dataset.sha256) for dataset in datasets.values()]
-    return Prepared(plan.make(choices, data, tasks.values(), seeds), models, datasets, tasks)
+    return Prepared(plan.make(choices, data, tasks.values(), seeds), models, unavailable, datasets, tasks)
 
 
 def _checked(specs: Iterable[DatasetSpec]) -> dict[str, Dataset]:
@@ -109,29 +122,63 @@ def _checked(specs: Iterable[DatasetSpec]) -> dict[str, Dataset]:
 def reusable(chosen: Plan, store: Store) -> tuple[set[str], set[str]]:
     """Find the jobs and scorings that need not be done again, by id."""
     records = ((job.id, store.record(job.id)) for job in chosen.jobs)
-    jobs = {job_id for job_id, record in records if record is not None and record.state in REUSABLE}
+    jobs = {job_id for job_id, record in records if record is not None and _whole(record, store)}
     results = ((scoring, store.result(scoring.id)) for scoring in chosen.scorings if scoring.job in jobs)
     return jobs, {scoring.id for scoring, result in results if result is not None and result.state in REUSABLE}
 
 
+def _whole(record: RunRecord, store: Store) -> bool:
+    """Tell whether a job is finished, and what it wrote still there."""
+    if record.state != "ok":
+        return record.state in REUSABLE
+    folder, name = store.job_folder(record.job.id), EMBEDDING if record.job.verb == "embed" else PREDICTION
+    return all((folder / "output" / item.name / name).exists() for item in record.items)
+
+
+def show(prepared: Prepared, store: Store, cache: Path) -> dict[str, list[Given]]:
+    """Write the view of every job that has to run, by job.
+
+    Raises
+    ------
+    DatasetError
+        If a dataset does not hold what a view needs.
+    StorageError
+        If the cache cannot be written.
+    """
+    done, _ = reusable(prepared.plan, store)
+    return {
+        job.id: [_give(prepared.datasets[one.name], one.view, cache) for one in job.datasets]
+        for job in prepared.plan.jobs
+        if job.id not in done
+    }
+
+
 def evaluate(
-    prepared: Prepared, store: Store, engine: Engine, executor: Executor, cache: Path, limits: Limits, cancel: Event
+    prepared: Prepared,
+    given: Mapping[str, Sequence[Given]],
+    store: Store,
+    engine: Engine,
+    executor: Executor,
+    limits: Limits,
+    cancel: Event,
 ) -> Iterator[Progress]:
     """Do what the plan says, keep each thing as it is finished, and yield it.
 
     A job that fails is a record; the others go on. Setting `cancel`, or closing the generator, stops what runs.
 
+    Parameters
+    ----------
+    given
+        What `show` wrote; a job that is not in it is not run again.
+
     Raises
     ------
-    DatasetError
-        If a view cannot be made, before any job starts.
     StorageError
         If results can no longer be kept; what is finished stays.
     """
     chosen = prepared.plan
-    done, scored = reusable(chosen, store)
-    waiting = [job for job in chosen.jobs if job.id not in done]
-    given = {job.id: [_give(prepared.datasets[one.name], one.view, cache) for one in job.datasets] for job in waiting}
+    _, scored = reusable(chosen, store)
+    waiting = [job for job in chosen.jobs if job.id in given]
     by_job: dict[str, list[Scoring]] = {job.id: [] for job in chosen.jobs}
     for scoring in chosen.scorings:
         by_job[scoring.job].append(scoring)
@@ -141,7 +188,9 @@ def evaluate(
         try:
             queue.put(Started(job))
             with store.workspace(job.id) as folder:
-                record = execute.run(job, prepared.models[job.model], given[job.id], folder, engine, limits, cancel)
+                fault = prepared.unavailable.get(job.model, "")
+                model = prepared.models[job.model]
+                record = execute.run(job, model, given[job.id], folder, engine, limits, cancel, fault)
                 store.keep(folder, record)
             queue.put(record)
         except BaseException as problem:
@@ -151,7 +200,7 @@ def evaluate(
         for job in waiting:
             executor.submit(work, job)
         for job in chosen.jobs:
-            if job.id in done and (record := store.record(job.id)):
+            if job.id not in given and (record := store.record(job.id)):
                 yield Finished(record, reused=True)
                 yield from _score(record, by_job[job.id], scored, prepared, store)
         left = len(waiting)

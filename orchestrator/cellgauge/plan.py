@@ -3,7 +3,20 @@
 from collections.abc import Iterable, Mapping, Sequence
 
 from cellgauge.errors import UnknownNameError, UsageError
-from cellgauge.specs import DatasetSpec, Job, JobDataset, ModelSpec, Plan, Scoring, Skip, Spec, Verb, View, identity
+from cellgauge.specs import (
+    DatasetSpec,
+    Job,
+    JobDataset,
+    ModelSpec,
+    Plan,
+    Scoring,
+    Skip,
+    Spec,
+    Variant,
+    Verb,
+    View,
+    identity,
+)
 from cellgauge_model.contract import CONTRACT_VERSION, Param
 from cellgauge_tasks import Task
 
@@ -14,6 +27,8 @@ class ModelChoice(Spec):
     spec: ModelSpec
     variant: str
     params: dict[str, Param]
+    changed: dict[str, Param] = {}
+    """Those among `params` that were set for this run."""
     image: str
     """Digest of what would run."""
 
@@ -35,15 +50,16 @@ def params_for(model: ModelSpec, variant: str, overrides: Mapping[str, Param]) -
     UsageError
         If a value is not allowed.
     """
-    if variant not in model.variants:
-        raise UnknownNameError(f"variant of {model.name}", variant, model.variants)
+    variants = {"default": Variant(), **model.variants}
+    if variant not in variants:
+        raise UnknownNameError(f"variant of {model.name}", variant, variants)
     for name, value in overrides.items():
         if name not in model.params:
             raise UnknownNameError(f"parameter of {model.name}", name, model.params)
         if reason := model.params[name].refuses(value):
             raise UsageError(f"{model.name}.{name}: {reason}", model.params[name].description)
     defaults = {name: param.default for name, param in model.params.items()}
-    return {**defaults, **model.variants[variant].params, **overrides}
+    return {**defaults, **variants[variant].params, **overrides}
 
 
 def make(
@@ -77,24 +93,32 @@ def make(
                 found = job(model, dataset, fitting[0].verb, shown, seed)
                 jobs[found.id] = found
                 scorings += [_scoring(found, dataset.spec, task, seed) for task in fitting]
-    baselines = tuple(dict.fromkeys(model.spec.name for model in models if model.spec.baseline))
-    return Plan(jobs=tuple(jobs.values()), scorings=tuple(scorings), skips=tuple(skips), baselines=baselines)
+    return Plan(
+        jobs=tuple(jobs.values()),
+        scorings=tuple(scorings),
+        skips=tuple(skips),
+        models=tuple(dict.fromkeys(model.spec.name for model in models)),
+        datasets=tuple(dataset.spec.name for dataset in datasets),
+        tasks=tuple(task.name for task in tasks),
+        baselines=tuple(dict.fromkeys(model.spec.name for model in models if model.spec.baseline)),
+    )
 
 
 def why_not(model: ModelSpec, dataset: DatasetSpec, task: Task) -> str:
     """Say why a task does not apply to a model on a dataset, or nothing."""
     if task.verb not in model.verbs:
         return f"the task scores '{task.verb}', the model can only {' and '.join(model.verbs)}"
-    if model.organisms != "any" and dataset.organism not in model.organisms:
+    if "any" not in model.organisms and dataset.organism not in model.organisms:
         return f"the model knows {', '.join(model.organisms)}, the dataset is of {dataset.organism}"
     if model.gene_ids not in ("any", dataset.gene_ids, *dataset.gene_columns):
         return f"the model needs {model.gene_ids} gene ids, the dataset has {dataset.gene_ids} ids"
     if model.resources.gpu == "required":
         return "the model needs a GPU, and this version of cellgauge cannot lease one"
+    has = ", ".join(dataset.obs) or "none"
     if missing := [role for role in task.roles if role not in dataset.obs]:
-        return f"the task needs {', '.join(missing)}, which the dataset lacks"
+        return f"the task needs {', '.join(missing)}, which the dataset lacks (it has: {has})"
     if missing := [role for role in model.obs_roles if role not in dataset.obs]:
-        return f"the model needs {', '.join(missing)}, which the dataset lacks"
+        return f"the model needs {', '.join(missing)}, which the dataset lacks (it has: {has})"
     if leaked := [role for role in model.obs_roles if role in task.roles]:
         return f"the model sees {', '.join(leaked)}, which the task scores"
     return ""
@@ -126,7 +150,8 @@ def job(model: ModelChoice, dataset: DatasetChoice, verb: Verb, shown: View, see
         "contract": CONTRACT_VERSION,
     }
     job_id = identity({**fields, "items": [[dataset.spec.name, shown.id]]})
-    return Job(id=job_id, datasets=(JobDataset(name=dataset.spec.name, view=shown),), **fields)
+    shown_as = JobDataset(name=dataset.spec.name, view=shown)
+    return Job(id=job_id, datasets=(shown_as,), changed=model.changed, **fields)
 
 
 def _scoring(job: Job, dataset: DatasetSpec, task: Task, seed: int) -> Scoring:

@@ -3,6 +3,7 @@
 import functools
 import math
 import time
+import warnings
 from collections.abc import Callable
 from importlib.metadata import version
 from typing import TYPE_CHECKING
@@ -38,7 +39,9 @@ def run(
         return _result(scoring, record.state, record.reason)
     began = time.perf_counter()
     try:
-        found = task.score(embedding(), obs(), seed=scoring.seed)
+        with warnings.catch_warnings(record=True) as heard:
+            warnings.simplefilter("default")
+            found = task.score(embedding(), obs(), seed=scoring.seed)
     except NotApplicable as problem:
         return _result(scoring, "not_applicable", str(problem), time.perf_counter() - began)
     except ContractViolation as problem:
@@ -50,11 +53,18 @@ def run(
         reason = f"the task gave no number for {', '.join(undefined)}"
         return _result(scoring, "infrastructure", reason, time.perf_counter() - began)
     scores = tuple(ScoreValue(metric=s.metric, value=s.value, params=dict(s.params), n_cells=s.n_cells) for s in found)
-    return _result(scoring, "ok", "", time.perf_counter() - began, scores)
+    told = [warning for item in record.items if item.name == scoring.dataset for warning in item.warnings]
+    told += [f"{warning.category.__name__}: {warning.message}" for warning in heard]
+    return _result(scoring, "ok", "", time.perf_counter() - began, scores, tuple(dict.fromkeys(told)))
 
 
 def _result(
-    scoring: Scoring, state: State, reason: str, seconds: float = 0.0, scores: tuple[ScoreValue, ...] = ()
+    scoring: Scoring,
+    state: State,
+    reason: str,
+    seconds: float = 0.0,
+    scores: tuple[ScoreValue, ...] = (),
+    told: tuple[str, ...] = (),
 ) -> TaskResult:
     return TaskResult(
         scoring=scoring,
@@ -63,6 +73,7 @@ def _result(
         scores=scores,
         seconds=round(seconds, 4),
         versions=_versions(),
+        warnings=told,
         cellgauge=cellgauge.__version__,
     )
 

@@ -29,6 +29,8 @@ class Settings(BaseSettings):
     """Further folders with one folder per model."""
     engine: Literal["auto", "docker", "local"] = "auto"
     """What isolates a job; `auto` takes docker where it answers."""
+    docker_host: str = Field(default="", validation_alias="DOCKER_HOST")
+    """The Docker engine's address; where it is set, `auto` does not fall back to processes."""
     jobs: int = Field(default=1, ge=1)
     """Jobs that run at once."""
     timeout: float | None = Field(default=None, gt=0)

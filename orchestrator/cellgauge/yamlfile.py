@@ -8,7 +8,13 @@ import yaml
 from pydantic import BaseModel, ValidationError
 
 from cellgauge.errors import CatalogError
+from cellgauge.specs.base import LATIN, NAME, SLOT
 
+PATTERNS = {
+    NAME: "is no name: letters, digits, '.', '_' and '-' only, 64 at most",
+    SLOT: "is no place for a matrix: X, raw or layers/NAME",
+    LATIN: "is no Latin name: Homo sapiens, Mus musculus, …",
+}
 M = TypeVar("M", bound=BaseModel)
 Loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # the C one is ten times faster, where PyYAML has it
 
@@ -102,5 +108,11 @@ def _say(error: Any) -> str:
             return "there is no such field"
         case "model_type" | "dict_type" | "model_attributes_type":
             return "needs fields below it, one `name: value` a line"
+        case "string_type":
+            return f'needs text; put it in quotes: "{error["input"]}"'
+        case "tuple_type":
+            return f"needs a list: [{error['input']}]"
+        case "string_pattern_mismatch" if error["ctx"]["pattern"] in PATTERNS:
+            return f"'{error['input']}' {PATTERNS[error['ctx']['pattern']]}"
         case _:
             return str(error["msg"]).removeprefix("Value error, ")

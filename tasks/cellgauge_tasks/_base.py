@@ -47,15 +47,17 @@ class NotApplicable(Exception):
     """The task has no defined value for this input, with the reason."""
 
 
-def labelled(embedding: ArrayLike, labels: ArrayLike) -> tuple[Embedding, Labels]:
+def labelled(embedding: Any, obs: Mapping[str, ArrayLike], role: str) -> tuple[Embedding, Labels]:
     """Check an embedding and its labels, and leave out the cells that have no label.
 
     Parameters
     ----------
     embedding
-        Shape (cells, dimensions).
-    labels
-        Shape (cells,). None and NaN mean that a cell has no label.
+        Shape (cells, dimensions); a sparse matrix becomes dense.
+    obs
+        Columns by role, each of shape (cells,). None and NaN mean that a cell has no label.
+    role
+        The column that holds the labels.
 
     Returns
     -------
@@ -64,12 +66,14 @@ def labelled(embedding: ArrayLike, labels: ArrayLike) -> tuple[Embedding, Labels
     Raises
     ------
     ValueError
-        If the embedding is not 2-D and finite, or the lengths differ.
+        If there is no such column, the embedding is not 2-D and finite, or the lengths differ.
     NotApplicable
         If fewer than two labels are left.
     """
-    values = np.asarray(embedding)
-    column = pd.Series(np.asarray(labels, dtype=object))
+    if role not in obs:
+        raise ValueError(f"obs has no column '{role}'; name yours so: obs.rename(columns={{'YOURS': '{role}'}})")
+    values = np.asarray(embedding.toarray() if hasattr(embedding, "toarray") else embedding)
+    column = pd.Series(np.asarray(obs[role], dtype=object))
     if values.ndim != 2 or len(values) != len(column):
         raise ValueError(f"an embedding of shape {values.shape} does not fit {len(column)} labels")
     if not np.isfinite(values).all():

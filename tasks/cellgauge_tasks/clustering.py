@@ -11,7 +11,7 @@ from cellgauge_tasks.metrics.clusters import leiden
 
 def score(embedding: ArrayLike, obs: Mapping[str, ArrayLike], *, seed: int = 42) -> list[Score]:
     """Compare Leiden clusters at resolution 1.0 with `obs["cell_type"]`: ARI and NMI."""
-    values, labels = labelled(embedding, obs["cell_type"])
+    values, labels = labelled(embedding, obs, "cell_type")
     clusters = leiden(values, resolution=1.0, seed=seed)
     n = len(labels)
     return [

@@ -10,7 +10,7 @@ from cellgauge_tasks.metrics.silhouette import silhouette_label
 
 def score(embedding: ArrayLike, obs: Mapping[str, ArrayLike], *, seed: int = 42) -> list[Score]:
     """Compute the rescaled silhouette of `obs["cell_type"]`; `seed` has no influence."""
-    values, labels = labelled(embedding, obs["cell_type"])
+    values, labels = labelled(embedding, obs, "cell_type")
     return [Score("silhouette_label", silhouette_label(values, labels), len(labels))]
 
 

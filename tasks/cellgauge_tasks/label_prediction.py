@@ -19,7 +19,7 @@ def score(embedding: ArrayLike, obs: Mapping[str, ArrayLike], *, seed: int = 42)
     Classes of fewer than 10 cells are left out. Every metric is the mean over folds, for each classifier and for
     their mean; F1, precision, recall and AUROC are averaged over classes with equal weight.
     """
-    values, labels = labelled(embedding, obs["cell_type"])
+    values, labels = labelled(embedding, obs, "cell_type")
     names, counts = np.unique(labels, return_counts=True)
     kept = np.isin(labels, names[counts >= MIN_CELLS])
     if (counts >= MIN_CELLS).sum() < 2:

@@ -49,7 +49,14 @@ def test_an_entry_of_five_lines_is_enough_and_its_path_is_relative_to_the_file(t
         ("    organism: Homo sapiens\n", "", r"datasets\.yaml:2: datasets\.first\.organism: this field is required"),
         ("organism:", "organsim:", r"datasets\.yaml:4: datasets\.first\.organsim: there is no such field"),
         ("{cell_type: label}", "label", r"datasets\.yaml:6: datasets\.first\.obs: needs fields below it"),
-        ("first:", "a/b:", r"datasets\.yaml:2: datasets\.a/b"),
+        ("first:", "a/b:", r"datasets\.yaml:2: datasets\.a/b.*: 'a/b' is no name: letters, digits"),
+        ("Homo sapiens", "human", r"datasets\.yaml:4: .*organism: 'human' is no Latin name: Homo sapiens"),
+        (
+            "gene_ids: symbol",
+            "gene_ids: symbol\n    version: 1",
+            r"datasets\.yaml:6: .*version: needs text; put it in quotes",
+        ),
+        ("gene_ids: symbol", "gene_ids: symbol\n    matrix: {slot: counts}", "'counts' is no place for a matrix"),
         ("  first:", "   first:\n  second:", r"datasets\.yaml:3: not valid YAML"),
         (
             "    gene_ids: symbol",
@@ -85,9 +92,12 @@ def test_a_file_that_is_no_text_says_so(tmp_path):
 
 def test_two_catalogues_may_not_define_one_name(tmp_path):
     path = tmp_path / "datasets.yaml"
+    other = tmp_path / "other.yaml"
     path.write_text(GOOD)
-    with pytest.raises(CatalogError, match="'first' is already defined"):
-        catalog.datasets([path, path])
+    other.write_text(GOOD)
+    assert catalog.datasets([path, path])  # the same file twice is no harm
+    with pytest.raises(CatalogError, match="'first' is already defined in another catalogue"):
+        catalog.datasets([path, other])
 
 
 def folder(tmp_path, text, name="mine"):
@@ -112,11 +122,21 @@ def test_a_model_without_a_manifest_is_noticed(tmp_path):
         catalog.models([tmp_path])
 
 
+def test_a_malformed_manifest_is_in_the_way_only_of_its_own_model(tmp_path):
+    folder(tmp_path, MANIFEST)
+    folder(tmp_path, "name: [", "broken")
+    assert list(catalog.models([tmp_path], only=["mine"])) == ["mine"]
+    assert list(catalog.manifests([tmp_path])) == ["broken", "mine"]
+    with pytest.raises(CatalogError, match=r"broken/model\.yaml:1: not valid YAML"):
+        catalog.models([tmp_path])
+
+
 @pytest.mark.parametrize(
     ("old", "new", "words"),
     [
         ("licence: MIT\n", "", r"mine/model\.yaml:1: licence: this field is required"),
         ("scope: cell", "scope: cells", r"model\.yaml:5: verbs\.embed\.scope"),
+        ("licence", "organisms: Homo sapiens\nlicence", r"model\.yaml:7: organisms: needs a list: \[Homo sapiens\]"),
         ("embed: ", "train: ", r"model\.yaml:5: verbs\.train"),
         ("name: mine", "name: yours", "'yours' is not the folder's name"),
         (

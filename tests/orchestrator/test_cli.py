@@ -69,6 +69,12 @@ def test_lists_are_tables_and_one_json_document(call, what):
         (("-m", "pca", "-d", "all", "--set", "pca.n_components=no"), "False is not of type integer", ""),
         (("-m", "pca", "-d", "all", "--set", "pca"), "--set pca: not of the form", "pca.n_components=20"),
         (("-m", "pca", "-d", "all", "--set", "hvg.n_top_genes=5"), "no model in this run named 'hvg'", ""),
+        (("-m", "", "-d", "all"), "no model is named", "Known: "),
+        (("-m", "PCA", "-d", "all"), "no model named 'PCA'", "Did you mean 'pca'?"),
+        (("-m", "pca", "-d", "all", "-s", "-1"), "--seed -1: not an integer", "--seed 1,2,3"),
+        (("-m", "pca", "-d", "zzz"), "no dataset named 'zzz'", "--catalog"),
+        (("-m", "pca"), "Missing option '--datasets'", "See: cellgauge run --help"),
+        (("-m", "pca", "--dataset", "x"), "No such option: --dataset", "See: cellgauge run --help"),
         (("-m", "pca", "-d", "all", "--engine", "dokcer"), "--engine or CELLGAUGE_ENGINE: Input should be 'auto'", ""),
     ],
 )
@@ -90,6 +96,15 @@ def test_wrong_words_are_refused_with_a_hint_also_as_json(call, arguments, messa
 
 def test_a_traceback_is_shown_only_when_asked_for(call):
     assert "Traceback" in call("--debug", "run", "-m", "nobody", "-d", "all", code=2).stderr
+    assert "Traceback" in call("run", "-m", "nobody", "-d", "all", "--debug", code=2).stderr
+
+
+def test_an_output_that_cannot_be_written_is_no_bug_of_ours():
+    with open("/dev/full", "w") as full:
+        command = [sys.executable, "-m", "cellgauge", "list", "tasks", "--json"]
+        done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
+    assert "No space left on device" in done.stderr
+    assert "bug" not in done.stderr
 
 
 def test_a_wrong_setting_names_its_variable(call):

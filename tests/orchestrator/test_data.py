@@ -85,6 +85,14 @@ class TestCheck:
         with pytest.raises(DatasetError, match=words):
             written(tmp_path, made, **changes)
 
+    @pytest.mark.parametrize(
+        ("kind", "names"), [("ensembl", "G{}"), ("symbol", "ENSG{:011d}"), ("symbol", "ENSMUSG{:011d}")]
+    )
+    def test_gene_ids_of_another_kind_than_declared_are_noticed(self, tmp_path, made, kind, names):
+        made.var_names = [names.format(number) for number in range(40)]
+        with pytest.raises(DatasetError, match=f"gene_ids says {kind}, but the gene ids look like '{names.format(0)}'"):
+            written(tmp_path, made, gene_ids=kind, gene_columns={})
+
     def test_repeated_cell_ids_are_named(self, tmp_path, made):
         made.obs_names = ["twice", *made.obs_names[1:-1], "twice"]
         with pytest.raises(DatasetError, match="1 cell ids are not unique, the first is 'twice'"):
@@ -193,6 +201,15 @@ class TestView:
     def test_a_layer_is_read_from_where_it_lies(self, tmp_path, made):
         dataset = written(tmp_path, made, matrix={"slot": "layers/doubled"})
         assert shown(dataset, tmp_path).X.sum() == 2 * made.X.sum()
+
+    def test_values_that_are_not_whole_are_refused_unless_they_are_said_to_be_corrected(self, tmp_path, made):
+        made.X = sp.csr_matrix(np.log1p(made.X.toarray()))
+        with pytest.raises(DatasetError, match=r"X holds values that are no counts, for instance 0\.693") as caught:
+            shown(written(tmp_path, made), tmp_path)
+        assert "kind: log1p" in caught.value.hint
+        assert "layers/doubled" in caught.value.hint
+        found = shown(written(tmp_path, made, matrix={"kind": "corrected"}), tmp_path)
+        assert found.X.sum() == pytest.approx(made.X.sum())
 
     @pytest.mark.parametrize("value", [-1.0, np.nan, np.inf])
     def test_values_that_are_no_counts_are_refused(self, tmp_path, made, value):

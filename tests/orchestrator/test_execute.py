@@ -96,6 +96,14 @@ def test_an_engine_that_fails_is_infrastructure(tmp_path):
     assert (record.state, record.reason, record.exit_code) == ("infrastructure", "the daemon went away", None)
 
 
+def test_a_job_that_cannot_start_is_infrastructure_and_starts_nothing(tmp_path):
+    model, (job, given) = made_model(), made_job(tmp_path)
+    (tmp_path / "job").mkdir()
+    engine = FunctionEngine(lambda launch: pytest.fail("it began"))
+    record = execute.run(job, model, given, tmp_path / "job", engine, Limits(), Event(), "no image")
+    assert (record.state, record.reason) == ("infrastructure", "no image")
+
+
 def test_a_job_that_was_cancelled_before_it_began_never_begins(tmp_path):
     cancel = Event()
     cancel.set()

@@ -72,7 +72,7 @@ def test_the_wheel_runs_outside_the_clone(built, tmp_path):
     )
     assert all(path.startswith(str(target)) for path in call("-c", where).split())
     arguments = ["-m", "random", "-d", "pbmc68k_reduced", "-t", "embedding", "--engine", "local"]
-    assert "1 of 1 cells scored" in call("-m", "cellgauge", "run", *arguments)
+    assert "1 of 1 results" in call("-m", "cellgauge", "run", *arguments)
     assert (tmp_path / "cellgauge-results" / "runs").is_dir()
 
 

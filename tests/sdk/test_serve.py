@@ -6,6 +6,7 @@ import subprocess
 import sys
 from importlib.metadata import version
 
+import anndata
 import numpy as np
 import pytest
 
@@ -31,6 +32,12 @@ def embed(model, adata, context):
         return numpy.zeros((3, 2))
     if model == "drawn":
         return numpy.random.rand(adata.n_obs, 2), adata.obs_names[::-1]
+    if model == "frame":
+        return adata.to_df().iloc[::-1, :2]
+    if model == "warned":
+        context.warn("few genes are known")
+    if model == "none":
+        return None
     if model == "memory":
         raise MemoryError("too much")
     return adata.X[:, :4]
@@ -118,12 +125,26 @@ def test_global_generators_are_seeded_for_each_item_alone(call):
     assert (output / "one" / "cells.txt").read_text().splitlines()[0] == "cell59"
 
 
+def test_a_data_frame_names_its_own_rows(call):
+    _, output = call("embed", how="frame")
+    adata = anndata.read_h5ad(output.parent / "input" / "cells.h5ad")
+    cells = (output / "one" / "cells.txt").read_text().splitlines()
+    assert cells == list(adata.obs_names[::-1])
+    assert (np.load(output / "one" / "embedding.npy") == adata[cells].X[:, :2].toarray()).all()
+
+
+def test_a_warning_stands_in_the_result(call):
+    _, output = call("embed", how="warned")
+    assert result(output, "one")["warnings"] == ["few genes are known"]
+
+
 @pytest.mark.parametrize(
     ("how", "code", "status", "error"),
     [
         ("weights", 4, "failed", "model_error"),
         ("memory", 5, "failed", "out_of_memory"),
         ("short", 1, "failed", "model_error"),
+        ("none", 1, "failed", "model_error"),
     ],
 )
 def test_each_way_to_fail_has_its_exit_code(call, how, code, status, error):

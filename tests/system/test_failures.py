@@ -17,7 +17,7 @@ VIOLATION = "contract_violation"
 @pytest.mark.parametrize(
     ("how", "state", "words"),
     [
-        ("crash", "model_error", "exited with 1"),
+        ("crash", "model_error", "exited with 1: RuntimeError: a bug in the model"),
         ("killed", "model_error", "killed by SIGSEGV"),
         ("few_rows", VIOLATION, "2 of 60 cells have no row"),
         ("nan", VIOLATION, "NaN or infinite values in 1 of 60 rows"),

@@ -47,17 +47,17 @@ def test_a_failure_is_data_and_the_others_finish(cellgauge, made_catalog, engine
     assert done.returncode == 1, done.stderr
     document = json.loads(done.stdout)
     assert (document["planned"], document["states"], document["complete"]) == (9, {"model_error": 3, "ok": 6}, False)
-    failed = [cell for cell in document["cells"] if cell["state"] != "ok"]
+    failed = [cell for cell in document["results"] if cell["state"] != "ok"]
     assert {cell["model"] for cell in failed} == {"misbehave"}
-    assert {cell["reason"] for cell in failed} == {"exited with 1"}
+    assert {cell["reason"] for cell in failed} == {"exited with 1: RuntimeError: a bug in the model"}
     assert "RuntimeError: a bug in the model" in done.stderr
 
     again = cellgauge(*arguments)  # only what is missing is done again
     assert again.returncode == 1
     assert again.stderr.count("from the cache") == 2
     assert "misbehave on made (seed 42): model error" in again.stderr
-    kept = json.loads(again.stdout)["cells"]
-    assert [cell["scores"] for cell in kept] == [cell["scores"] for cell in document["cells"]]
+    kept = json.loads(again.stdout)["results"]
+    assert [cell["scores"] for cell in kept] == [cell["scores"] for cell in document["results"]]
 
     shown = cellgauge("show", failed[0]["job"][:10])
     assert "a bug in the model" in shown.stdout
@@ -85,7 +85,7 @@ def test_ctrl_c_stops_what_runs_and_keeps_what_is_finished(cellgauge, made_catal
     assert process.returncode == 130
     assert "goes on from there" in error
     document = json.loads(cellgauge("show", "--json").stdout)
-    states = {(cell["model"], cell["state"]) for cell in document["cells"]}
+    states = {(cell["model"], cell["state"]) for cell in document["results"]}
     assert ("random", "ok") in states
     assert {state for model, state in states if model == "misbehave"} == {"missing"}
     assert not list((tmp_path / "cellgauge-results" / "jobs").glob(".[0-9a-f]*"))
@@ -101,7 +101,7 @@ def test_several_seeds_and_variants_each_have_their_row(cellgauge, made_catalog)
     )
     assert done.returncode == 0, done.stderr
     assert "random (seed 1)" in done.stdout
-    assert "2 of 2 cells scored" in done.stdout
+    assert "2 of 2 results" in done.stdout
 
 
 def test_a_plan_tells_what_runs_what_is_reused_and_what_is_skipped(cellgauge, made_catalog, engine_name):
@@ -136,15 +136,75 @@ def test_both_engines_give_the_same_scores(cellgauge, made_catalog):
     tables = []
     for engine in ("local", "docker"):
         done = cellgauge("run", *common(made_catalog, engine), "-m", "random,shell", "--json")
-        tables.append([(cell["model"], cell["task"], cell["scores"]) for cell in json.loads(done.stdout)["cells"]])
+        tables.append([(cell["model"], cell["task"], cell["scores"]) for cell in json.loads(done.stdout)["results"]])
     assert tables[0] == tables[1]
 
 
 @pytest.mark.docker
-def test_automatic_choice_takes_docker_where_it_answers(cellgauge, made_catalog, monkeypatch):
+def test_automatic_choice_takes_docker_where_it_answers_and_never_in_silence_another(
+    cellgauge, made_catalog, monkeypatch
+):
     arguments = ["plan", *common(made_catalog, "auto"), "-m", "random"]
     assert "docker engine (Docker" in cellgauge(*arguments).stderr
     monkeypatch.setenv("DOCKER_HOST", "unix:///nowhere/docker.sock")
-    assert "local engine, because no Docker engine answers" in cellgauge(*arguments).stderr
-    refused = cellgauge("plan", *common(made_catalog, "docker"), "-m", "random")
-    assert (refused.returncode, "Is the engine running?" in refused.stderr) == (5, True)
+    for engine in ("auto", "docker"):  # an engine that somebody named and that is gone is no reason to go unsealed
+        refused = cellgauge("plan", *common(made_catalog, engine), "-m", "random")
+        assert (refused.returncode, "Is the engine running?" in refused.stderr) == (5, True)
+
+
+def test_without_docker_the_local_engine_is_taken_and_says_why(monkeypatch):
+    from cellgauge.engines import choose
+
+    monkeypatch.setenv("DOCKER_HOST", "unix:///nowhere/docker.sock")
+    engine, why = choose("auto")
+    assert engine.name == "local"
+    assert "because no Docker engine answers (No such file or directory)" in why
+
+
+def test_a_model_that_cannot_run_stops_no_other(cellgauge, made_catalog, tmp_path):
+    folder = tmp_path / "elsewhere" / "image_only"
+    folder.mkdir(parents=True)
+    manifest = (MODELS / "shell" / "model.yaml").read_text().replace("name: shell", "name: image_only")
+    (folder / "model.yaml").write_text(manifest + "image: localhost:1/nothing:1\n")
+    arguments = ["--models-path", str(folder), "-m", "image_only,random", "-t", "embedding", "--json"]
+    done = cellgauge("run", *common(made_catalog, "local"), *arguments)
+    assert done.returncode == 1
+    found = {one["model"]: (one["state"], one["reason"]) for one in json.loads(done.stdout)["results"]}
+    assert found["random"] == ("ok", "")
+    assert found["image_only"] == ("infrastructure", "model 'image_only' is an image alone")
+
+
+def test_an_output_that_was_deleted_is_made_again(cellgauge, made_catalog, tmp_path):
+    arguments = ["run", *common(made_catalog, "local"), "-m", "random", "-t"]
+    assert cellgauge(*arguments, "embedding").returncode == 0
+    (lost,) = (tmp_path / "cellgauge-results").rglob("embedding.npy")
+    lost.unlink()
+    again = cellgauge(*arguments, "clustering")
+    assert (again.returncode, lost.exists()) == (0, True)
+
+
+def test_what_was_set_is_in_the_table_and_warnings_too(cellgauge, made_catalog):
+    done = cellgauge(
+        "run", *common(made_catalog, "local"), "-m", "pca", "-t", "embedding", "--set", "pca.n_components=45"
+    )
+    assert "n_components=45" in done.stdout
+    assert "39 components instead of 45: there are no more" in done.stdout.replace("\n", " ")
+
+
+def test_an_embedding_comes_back_in_the_order_of_ones_own_cells(cellgauge, made_catalog, made, tmp_path):
+    import numpy as np
+
+    import cellgauge as package
+    from cellgauge import results
+    from cellgauge.errors import UsageError
+
+    assert package.__version__
+    done = cellgauge("run", *common(made_catalog, "local"), "-m", "shell", "-t", "embedding", "--json")
+    job = json.loads(done.stdout)["results"][0]["job"]
+    some = made[::-3]
+    found = results.embedding(job[:8], some, folder=tmp_path / "cellgauge-results")
+    assert found[:, 0] == pytest.approx(np.log1p(np.asarray(some.X.sum(axis=1)).ravel()), rel=1e-6)
+    foreign = made.copy()
+    foreign.obs_names = [f"x{name}" for name in foreign.obs_names]
+    with pytest.raises(UsageError, match="60 of 60 cells were not in the dataset"):
+        results.embedding(job[:8], foreign, folder=tmp_path / "cellgauge-results")

@@ -76,7 +76,7 @@ def test_recovered_counts_give_the_very_scores_of_the_counted_ones(entries, tmp_
     )
     assert done.returncode == 0, done.stderr
     scores = {}
-    for cell in json.loads(done.stdout)["cells"]:
+    for cell in json.loads(done.stdout)["results"]:
         scores.setdefault(cell["dataset"], {})[cell["model"], cell["task"]] = cell["scores"]
     recovered, counted = scores["pbmc68k_reduced"], scores["counted"]
     # Opaque ids are keyed by the file, so rows come in another order: equal up to that.

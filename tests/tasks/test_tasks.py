@@ -182,6 +182,14 @@ class TestEveryTask:
         with pytest.raises(NotApplicable, match="1 distinct label"):
             task.score(points, {"cell_type": ["a"] * 600})
 
+    def test_a_missing_column_and_a_sparse_matrix_are_understood(self, task, fixture):
+        import scipy.sparse as sp
+
+        _, points, obs = fixture
+        with pytest.raises(ValueError, match="obs has no column 'cell_type'; name yours so"):
+            task.score(points, obs.rename(columns={"cell_type": "bulk_labels"}))
+        assert task.score(sp.csr_matrix(points), obs) == task.score(points, obs)
+
     def test_lengths_that_differ_are_refused(self, task, fixture):
         _, points, obs = fixture
         with pytest.raises(ValueError, match="does not fit"):

@@ -27,7 +27,11 @@ def write_embedding(folder: Path, answer: Any, adata: Any) -> List[Output]:
     """Write `embedding.npy` and `cells.txt` from an array in the order of `adata`, or from (array, cell ids)."""
     import numpy
 
+    if answer is None:
+        raise ValueError("embed returned None")
     values, cells = answer if isinstance(answer, tuple) else (answer, None)
+    if cells is None and hasattr(values, "index") and hasattr(values, "to_numpy"):
+        cells, values = values.index, values.to_numpy()  # a DataFrame names its own rows
     array = numpy.ascontiguousarray(_dense(values), dtype=numpy.float32)
     cells = [str(cell) for cell in (adata.obs_names if cells is None else cells)]
     if array.ndim != 2 or len(array) != len(cells):

@@ -37,6 +37,8 @@ class Context:
     """AnnData to train on, or None."""
     report: Callable[[int, int], None]
     """`report(done, total)` tells how far the item is."""
+    warn: Callable[[str], None]
+    """`warn(message)` puts something into the item's result that its reader must know."""
 
 
 def run(request: RunRequest, folders: Folders, load: Optional[Load], verb: Verb) -> int:
@@ -61,11 +63,12 @@ def _do(request: RunRequest, folders: Folders, item: Item, model: Any, verb: Ver
     _progress(folders, item, state="running")
     code = contract.EXIT_OK
     outputs: List[contract.Output] = []
+    warnings: List[str] = []
     error = None
     try:
         seed_everything(request.seed)  # per item, so that a result does not depend on its neighbours
         adata = files.read(folders.input / item.data)
-        answer = verb(model, adata, _context(request, folders, item))
+        answer = verb(model, adata, _context(request, folders, item, warnings.append))
         folder = folders.output / item.name
         folder.mkdir(exist_ok=True)
         write = files.write_embedding if request.verb == "embed" else files.write_prediction
@@ -83,12 +86,13 @@ def _do(request: RunRequest, folders: Folders, item: Item, model: Any, verb: Ver
         # Linux counts ru_maxrss in KiB.
         peak_memory=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
         versions=versions(),
+        warnings=warnings,
     )
     _finish(folders, item, result)
     return code
 
 
-def _context(request: RunRequest, folders: Folders, item: Item) -> Context:
+def _context(request: RunRequest, folders: Folders, item: Item, warn: Callable[[str], None]) -> Context:
     return Context(
         item=item.name,
         params=request.params,
@@ -100,6 +104,7 @@ def _context(request: RunRequest, folders: Folders, item: Item) -> Context:
         conditions=item.conditions,
         training=files.read(folders.input / item.training) if item.training else None,
         report=lambda done, total: _progress(folders, item, state="running", done=done, total=total),
+        warn=warn,
     )
 
 

@@ -42,22 +42,29 @@ def _options(
 
 def main() -> None:
     """Run the command line and exit with its code."""
-    debug, as_json = "--debug" in sys.argv, "--json" in sys.argv
+    words = [word for word in sys.argv[1:] if word != "--debug"]  # it may stand anywhere
+    as_json = "--json" in words
     try:
-        app(prog_name="cellgauge")  # also under `python -m`, so that completion and help know it
-    except CellgaugeError as problem:
-        if debug:
-            traceback.print_exc()
-        show_error(problem.message, problem.hint, as_json=as_json)
-        sys.exit(problem.exit_code)
-    except BrokenPipeError:
-        sys.stderr.close()  # whoever read our output has gone, `head` for instance
-        sys.exit(141)
+        # Not on its own, since then typer would print the errors, in another form; named also under `python -m`.
+        sys.exit(typer.main.get_command(app).main(words, prog_name="cellgauge", standalone_mode=False))
     except Exception as problem:
-        if debug:
+        if "--debug" in sys.argv:
             traceback.print_exc()
-        reason = f"{type(problem).__name__}: {problem}"
-        show_error(
-            f"internal error: {reason}", "This is a bug. Please report it, with what --debug shows.", as_json=as_json
-        )
-        sys.exit(70)
+        message, hint, code = explain(problem)
+        show_error(message, hint, as_json=as_json)
+        sys.exit(code)
+
+
+def explain(problem: Exception) -> tuple[str, str, int]:
+    """Put an exception into words: message, hint and exit code."""
+    if isinstance(problem, CellgaugeError):
+        return problem.message, problem.hint, problem.exit_code
+    if isinstance(problem, typer.Abort):
+        return "stopped on request", "", 130
+    if hasattr(problem, "format_message"):  # what the parser says of wrong options
+        command = getattr(getattr(problem, "ctx", None), "command_path", "cellgauge")
+        return str(problem.format_message()), f"See: {command} --help", 2
+    if isinstance(problem, OSError):  # stdout is closed or full; everything else is caught where it happens
+        return f"cannot write the output: {problem.strerror}", "", 6
+    reason = f"{type(problem).__name__}: {problem}"
+    return f"internal error: {reason}", "This is a bug. Please report it, with what --debug shows.", 70

@@ -37,7 +37,7 @@ def _follow(events: Iterator[Progress], run: Run, store: Store) -> None:
 
     def now() -> Group:
         lines = [Text(f"  {label(job)}: running, {time.monotonic() - since:.0f} s") for job, since in running.values()]
-        total = f"{done} of {len(run.plan.jobs)} jobs done, {scored} of {len(run.plan.scorings)} cells scored"
+        total = f"{done} of {len(run.plan.jobs)} jobs done, {scored} of {len(run.plan.scorings)} results"
         return Group(*lines, Text(total, style="dim"))
 
     with Live(get_renderable=now, console=err, refresh_per_second=4, transient=True, auto_refresh=err.is_terminal):
@@ -53,6 +53,8 @@ def _follow(events: Iterator[Progress], run: Run, store: Store) -> None:
                     _finished(record, reused, store)
                 case Scored(result, reused):
                     scored += 1
+                    if not reused and not err.is_terminal and result.state == "ok":
+                        err.print(f"  {result.scoring.task}: scored, {result.seconds:.1f} s", soft_wrap=True)
                     if (
                         not reused
                         and result.state not in ("ok", "not_applicable")
@@ -65,13 +67,14 @@ def _follow(events: Iterator[Progress], run: Run, store: Store) -> None:
 
 def _finished(record: RunRecord, reused: bool, store: Store) -> None:
     if reused:
-        err.print(f"{label(record.job)}: {record.state}, from the cache", soft_wrap=True)
+        err.print(escape(f"{label(record.job)}: {record.state}, from the cache  [{record.job.id[:8]}]"), soft_wrap=True)
         return
     line = f"{label(record.job)}: {record.state.replace('_', ' ')}, {sum(record.seconds.values()):.1f} s"
+    line += f"  [{record.job.id[:8]}]"
     if record.state in ("ok", "not_applicable"):
-        err.print(line, soft_wrap=True)
+        err.print(escape(line), soft_wrap=True)
         return
-    err.print(f"[red]{line}: {escape(printable(record.reason))}[/red]", soft_wrap=True)
+    err.print(f"[red]{escape(line)}: {escape(printable(record.reason))}[/red]", soft_wrap=True)
     for text in record.log_tail[-5:]:
         err.print(f"    {escape(text)}", style="dim", soft_wrap=True)
     err.print(f"    log: {store.job_folder(record.job.id) / 'log.txt'}", soft_wrap=True)
@@ -80,4 +83,5 @@ def _finished(record: RunRecord, reused: bool, store: Store) -> None:
 def label(job: Job) -> str:
     """Name a job as a person would."""
     variant = "" if job.variant == "default" else f":{job.variant}"
-    return f"{job.model}{variant} on {', '.join(one.name for one in job.datasets)} (seed {job.seed})"
+    settings = "".join(f" {name}={value}" for name, value in job.changed.items())
+    return f"{job.model}{variant}{settings} on {', '.join(one.name for one in job.datasets)} (seed {job.seed})"

@@ -23,10 +23,10 @@ def _complete(kind: str) -> Callable[[str], list[str]]:
 
 
 def found(kind: str, catalog: Any, settings: Any) -> Any:
-    """Everything of a kind that the settings make known, by name."""
+    """Every name of a kind that the settings make known."""
     chosen = settings.read()
     if kind == "models":
-        return catalog.models([settings.shipped("model-images"), *chosen.models_path])
+        return catalog.manifests([settings.shipped("model-images"), *chosen.models_path])
     if kind == "datasets":
         return catalog.datasets([settings.shipped("datasets.yaml"), *chosen.catalog])
     return catalog.tasks()
@@ -56,12 +56,17 @@ Tasks = Annotated[
         "--tasks", "-t", help="Tasks, separated by commas; every one by default.", autocompletion=_complete("tasks")
     ),
 ]
-Seeds = Annotated[list[int], typer.Option("--seed", "-s", help="A seed; give it several times for several runs.")]
+Seeds = Annotated[list[str], typer.Option("--seed", "-s", help="Seeds, separated by commas; 42 by default.")]
 Assignments = Annotated[
     list[str] | None, typer.Option("--set", help="A parameter of a model: `--set pca.n_components=20`.")
 ]
 EngineName = Annotated[
-    str | None, typer.Option("--engine", help="docker, local, or auto: docker where it answers. [CELLGAUGE_ENGINE]")
+    str | None,
+    typer.Option(
+        "--engine",
+        help="docker, local, or auto: docker where it answers. [CELLGAUGE_ENGINE]",
+        autocompletion=lambda incomplete: [name for name in ("auto", "docker", "local") if name.startswith(incomplete)],
+    ),
 ]
 Results = Annotated[
     Path | None,
@@ -80,6 +85,23 @@ Json = Annotated[bool, typer.Option("--json", help="Print one JSON document on s
 def split(values: Iterable[str]) -> list[str]:
     """Take lists apart: `-m a,b -m c` is a, b, c."""
     return [part.strip() for value in values for part in value.split(",") if part.strip()]
+
+
+def seeds(values: Iterable[str]) -> list[int]:
+    """Read seeds, each once.
+
+    Raises
+    ------
+    UsageError
+        If one is no integer from 0 to 4294967295, which is what numpy and torch take.
+    """
+    from cellgauge.errors import UsageError
+
+    given = list(dict.fromkeys(split(values)))
+    for value in given:
+        if not value.isdigit() or int(value) >= 2**32:
+            raise UsageError(f"--seed {value}: not an integer from 0 to {2**32 - 1}", "For instance: --seed 1,2,3")
+    return [int(value) for value in given]
 
 
 def paths(values: list[Path] | None) -> tuple[Path, ...] | None:

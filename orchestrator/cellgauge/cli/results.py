@@ -32,7 +32,10 @@ def show(
             f"there are no results in {store.root.absolute()}",
             "Run `cellgauge run` first, or name a folder with --results.",
         )
-    run = store.run(runs[-1] if result == "latest" else result)
+    named = runs[-1:] if result == "latest" else [one for one in runs if one.startswith(result)]
+    if len(named) > 1 and result not in named:
+        raise UsageError(f"{len(named)} runs begin with '{result}'", f"Give more characters: {', '.join(named[:5])}.")
+    run = store.run(result if result in named else named[0]) if named else None
     if run is not None:
         found = document.collect(run, store)
         if as_json:
@@ -45,7 +48,8 @@ def show(
         raise UsageError(f"{len(jobs)} jobs begin with '{result}'", f"Give more characters: {', '.join(jobs[:5])}.")
     record = store.record(jobs[0]) if jobs else None
     if record is None:
-        raise UnknownNameError("run or job", result, [*runs, *store.job_ids()])
+        more = "A job's id stands at the end of its line in a run, and in `--json`."
+        raise UnknownNameError("run or job", result, runs[-5:], more)
     if as_json:
         show_json(record)
     else:
@@ -59,7 +63,9 @@ def _show_job(record: "RunRecord", store: "Store") -> None:
     from cellgauge.cli.live import label
     from cellgauge.report.table import printable
 
-    table = Table(show_header=False)
+    table = Table(show_header=False, box=None)
+    table.add_column(style="bold")
+    table.add_column(overflow="fold")
     job = record.job
     facts = {
         "job": job.id,
@@ -73,6 +79,7 @@ def _show_job(record: "RunRecord", store: "Store") -> None:
         "exit code": record.exit_code,
         "started": record.started,
         "seconds": ", ".join(f"{phase} {seconds:g}" for phase, seconds in record.seconds.items()),
+        "warnings": "; ".join(printable(text) for item in record.items for text in item.warnings),
         "output": ", ".join(f"{item.name} {' x '.join(map(str, item.shape))}" for item in record.items if item.shape),
         "folder": store.job_folder(job.id).absolute(),
     }

@@ -12,13 +12,15 @@ from cellgauge.cli import options
 from cellgauge.cli.output import out, say, show_json
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from cellgauge.engines import Engine
     from cellgauge.pipeline import Prepared, Wanted
     from cellgauge.settings import Settings
     from cellgauge.specs import Model
 
 ALL = ["all"]
-SEEDS = [42]
+SEEDS = ["42"]
 
 
 def run(
@@ -40,7 +42,7 @@ def run(
     """Run models on datasets, score their outputs, and show a table.
 
     What is already there is used again. A job that fails does not stop the others; the exit code is 1 if any planned
-    cell has no score.
+    result is missing.
     """
     import cellgauge
     from cellgauge import engines, executors, pipeline, store
@@ -52,9 +54,10 @@ def run(
     chosen = _settings(engine, jobs, timeout, results, catalogs, models_path)
     kept = store.Store(chosen.results)
     kept.prepare()
-    isolation, why = engines.choose(chosen.engine)
+    isolation, why = engines.choose(chosen.engine, insist=bool(chosen.docker_host))
     say(why)
     prepared = _prepare(chosen, models, datasets, tasks, seeds, assignments, _ensured(isolation, chosen))
+    given = pipeline.show(prepared, kept, chosen.cache)
     this = Run(
         id=store.new_run_id(),
         command=shlex.join(["cellgauge", *sys.argv[1:]]),
@@ -66,7 +69,7 @@ def run(
     kept.keep_run(this)
     limits = Limits(threads=max(1, executors.cpus() // chosen.jobs), time_limit=chosen.timeout)
     executor = executors.make(f"threads:{chosen.jobs}")
-    follow(pipeline.evaluate(prepared, kept, isolation, executor, chosen.cache, limits, Event()), this, kept)
+    follow(pipeline.evaluate(prepared, given, kept, isolation, executor, limits, Event()), this, kept)
     outcome = document.collect(this, kept)
     if as_json:
         show_json(outcome)
@@ -93,7 +96,7 @@ def plan(
     from cellgauge.report import outline
 
     chosen = _settings(engine, None, None, results, catalogs, models_path)
-    isolation, why = engines.choose(chosen.engine)
+    isolation, why = engines.choose(chosen.engine, insist=bool(chosen.docker_host))
     say(why)
     prepared = _prepare(chosen, models, datasets, tasks, seeds, assignments, _present(isolation, chosen))
     reused = pipeline.reusable(prepared.plan, store.Store(chosen.results))
@@ -122,27 +125,32 @@ def _prepare(
     models: list[str],
     datasets: list[str],
     tasks: list[str],
-    seeds: list[int],
+    seeds: list[str],
     assignments: list[str] | None,
     image_of: Callable[["Model"], str],
 ) -> "Prepared":
     from cellgauge import catalog, pipeline, settings
 
-    known = catalog.models([settings.shipped("model-images"), *chosen.models_path])
-    wanted = _wanted(options.split(models), known, assignments or [])
-    specs = catalog.pick(
-        "dataset", options.split(datasets), catalog.datasets([settings.shipped("datasets.yaml"), *chosen.catalog])
-    )
+    wanted = _wanted(options.split(models), [settings.shipped("model-images"), *chosen.models_path], assignments or [])
+    known = catalog.datasets([settings.shipped("datasets.yaml"), *chosen.catalog])
+    more = "Datasets of your own: name their catalogue with --catalog."
+    specs = catalog.pick("dataset", options.split(datasets), known, more)
     picked = catalog.pick("task", options.split(tasks), catalog.tasks())
-    return pipeline.prepare(wanted, specs.values(), picked, list(dict.fromkeys(seeds)), image_of)
+    prepared = pipeline.prepare(wanted, specs.values(), picked, options.seeds(seeds), image_of)
+    for name, reason in prepared.unavailable.items():
+        say(f"{name} cannot run: {reason}")
+    return prepared
 
 
-def _wanted(names: list[str], known: "dict[str, Model]", assignments: list[str]) -> "list[Wanted]":
+def _wanted(names: list[str], folders: "list[Path]", assignments: list[str]) -> "list[Wanted]":
     from cellgauge import catalog
     from cellgauge.pipeline import Wanted
 
     pairs = [name.partition(":")[::2] for name in names]
-    picked = catalog.pick("model", [name for name, _ in pairs], known)
+    more = "Models of your own: name their folder with --models-path."
+    picked = catalog.models(
+        folders, only=catalog.pick("model", [name for name, _ in pairs], catalog.manifests(folders), more)
+    )
     if "all" in names:
         pairs = [(name, "") for name in picked]
     overrides = _overrides(assignments, picked)

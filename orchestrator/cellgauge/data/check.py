@@ -10,6 +10,9 @@ from cellgauge.specs import Dataset, DatasetSpec
 if TYPE_CHECKING:
     import anndata
 
+ENSEMBL = r"ENS[A-Z]*G\d{6,}|FBgn\d+|WBGene\d+|Y[A-P][LR]\d{3}[WC]"
+"""Gene ids of Ensembl; flies, worms and yeast keep those of their own databases."""
+
 
 def read(path: Path, *, backed: bool) -> "anndata.AnnData":
     """Read an h5ad; with `backed`, the matrix in X stays on disk.
@@ -63,6 +66,10 @@ def _misfits(spec: DatasetSpec, adata: Any) -> "Any":
         if names is not None and not names.is_unique:
             repeated = names[names.duplicated()]
             yield f"{len(repeated)} {kind} ids are not unique, the first is '{repeated[0]}'"
+    if (names := _genes(spec, adata)) is not None and len(names):
+        looks = "ensembl" if names.astype(str).str.match(ENSEMBL).mean() > 0.5 else "symbol"
+        if looks != spec.gene_ids:
+            yield f"gene_ids says {spec.gene_ids}, but the gene ids look like '{names[0]}'"
     slot = spec.matrix.slot
     if slot == "raw" and adata.raw is None:
         yield "there is no raw slot"
@@ -79,7 +86,8 @@ def _misfits(spec: DatasetSpec, adata: Any) -> "Any":
     var = _var(spec, adata)
     for kind, column in spec.gene_columns.items():
         if var is not None and column not in var:
-            yield f"var has no column '{column}' for {kind} ids (it has: {', '.join(var) or 'none'})"
+            where = "raw.var" if spec.matrix.slot == "raw" else "var"
+            yield f"{where} has no column '{column}' for {kind} ids (it has: {', '.join(var) or 'none'})"
 
 
 def _var(spec: DatasetSpec, adata: Any) -> Any:

@@ -132,11 +132,19 @@ def counts(adata: Any, view: View, path: Path) -> Any:
     values = adata.X if slot == "X" else adata.raw.X if slot == "raw" else adata.layers[slot.removeprefix("layers/")]
     matrix = sp.csr_matrix(values, dtype=np.float64 if view.matrix.kind == "log1p" else np.float32)
     matrix.eliminate_zeros()
+    others = [name for name in ("raw",) if adata.raw is not None] + [f"layers/{name}" for name in adata.layers]
+    elsewhere = f"matrix.slot could be one of: X, {', '.join(others)}." if others else "The file has no other matrix."
     if not np.isfinite(matrix.data).all() or (matrix.data < 0).any():
-        raise DatasetError(
-            f"{path}: {slot} holds negative or non-finite values", "These are not counts; see matrix.slot."
-        )
+        raise DatasetError(f"{path}: {slot} holds negative or non-finite values, so no counts", elsewhere)
+    if view.matrix.kind == "corrected":
+        return matrix
     if view.matrix.kind == "counts":
+        if (fractions := matrix.data[matrix.data != np.round(matrix.data)]).size:
+            raise DatasetError(
+                f"{path}: {slot} holds values that are no counts, for instance {fractions[0]:.3f}",
+                "Log-normalised? Say `matrix: {kind: log1p}`. Corrected counts? Say `matrix: {kind: corrected}`. "
+                + elsewhere,
+            )
         return matrix
     np.expm1(matrix.data, out=matrix.data)
     filled = np.diff(matrix.indptr) > 0

@@ -4,8 +4,15 @@ from cellgauge.engines.launch import Engine
 from cellgauge.errors import EngineError
 
 
-def choose(name: str) -> tuple[Engine, str]:
+def choose(name: str, *, insist: bool = False) -> tuple[Engine, str]:
     """Return an engine that works, and a sentence on which and why.
+
+    Parameters
+    ----------
+    name
+        `docker`, `local` or `auto`.
+    insist
+        True where somebody named a Docker engine: then `auto` does not turn to another one.
 
     Raises
     ------
@@ -23,7 +30,7 @@ def choose(name: str) -> tuple[Engine, str]:
         docker = DockerEngine()
         version = docker.check()
     except EngineError as problem:
-        if name == "docker":
+        if name == "docker" or insist:
             raise
         return local, f"local engine, because {problem.message}: models run as processes, not sealed off"
     return docker, f"docker engine ({version}): every model sealed in its own container"

@@ -22,7 +22,7 @@ GRACE = 5
 LOOK = 2.0
 """Seconds between looks at the clock and at `cancel` while a container runs."""
 PIDS = 1024
-LOG_BYTES = 16 << 20
+LOG_BYTES = 64 << 20
 LABEL = "org.cellgauge"
 
 
@@ -36,7 +36,7 @@ def translated(doing: str) -> Iterator[None]:
     except docker.errors.APIError as problem:
         raise EngineError(f"{doing}: {problem.explanation or problem}", "See the Docker engine's log.") from problem
     except (docker.errors.DockerException, requests.exceptions.RequestException, OSError) as problem:
-        raise EngineError(f"{doing}: {_root(problem)}", "Is the engine running? Try: docker info") from problem
+        raise EngineError(f"{doing} ({_root(problem)})", "Is the engine running? Try: docker info") from problem
 
 
 def _root(problem: BaseException) -> str:

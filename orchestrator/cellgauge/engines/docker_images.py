@@ -1,6 +1,7 @@
 """Builds, pulls and inspects model images."""
 
 import io
+import re
 import tarfile
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -64,7 +65,7 @@ def build(tag: str, files: Mapping[str, bytes], *, base_image: str, network: str
     """
     client = connect()
     lines: list[str] = []
-    with translated(f"building {tag}"):
+    try:
         stream = client.api.build(
             fileobj=_tar(files),
             custom_context=True,
@@ -80,6 +81,8 @@ def build(tag: str, files: Mapping[str, bytes], *, base_image: str, network: str
             lines += str(message.get("stream", "")).splitlines()
             if "error" in message:
                 raise _failed(tag, base_image, lines, str(message["error"]))
+    except docker.errors.APIError as problem:  # what is wrong with the Dockerfile itself
+        raise _failed(tag, base_image, lines, problem.explanation or str(problem)) from problem
     image = find(tag)
     if image is None:
         raise _failed(tag, base_image, lines, "no image came out")
@@ -87,8 +90,11 @@ def build(tag: str, files: Mapping[str, bytes], *, base_image: str, network: str
 
 
 def _failed(tag: str, base_image: str, lines: list[str], reason: str) -> ImageError:
-    tail = "\n".join(line for line in lines[-12:] if line.strip())
-    hint = f"It builds on '{base_image}'. Where that cannot be pulled, load one and set CELLGAUGE_BASE_IMAGE."
+    plain = [re.sub(r"\x1b\[[0-9;]*m", "", line).rstrip() for line in lines]
+    tail = "\n".join(line for line in plain if line and not line.startswith((" --->", "Removing")))[-2000:]
+    hint = "Mend the Dockerfile; above is the end of the build."
+    if re.search("pull access|manifest|not found|no such host|lookup|timeout", reason) and "COPY" not in reason:
+        hint = f"It builds on '{base_image}'. Where that cannot be pulled, load one and set CELLGAUGE_BASE_IMAGE."
     return ImageError(f"image {tag} cannot be built: {reason}\n{tail}".rstrip(), hint)
 
 

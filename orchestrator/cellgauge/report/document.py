@@ -1,17 +1,22 @@
-"""Collects a run's cells from the store into one JSON-ready document: every planned cell, whatever became of it."""
+"""Collects a run's results from the store into one JSON-ready document: every planned one, whatever became of it."""
 
 from collections import Counter
-from typing import Any, Literal
+from typing import Literal
 
-from cellgauge.specs import Run, ScoreValue, Skip, Spec, State
+from cellgauge.specs import Job, Run, ScoreValue, Scoring, Spec, State, TaskResult
 from cellgauge.store import Store
+from cellgauge_model.contract import Param
 
 
-class Cell(Spec):
-    """One planned cell of the results table."""
+class Entry(Spec):
+    """One planned result: a place in the table."""
 
     model: str
     variant: str
+    params: dict[str, Param] = {}
+    """All parameters of the model."""
+    changed: dict[str, Param] = {}
+    """Those that were set for this run."""
     dataset: str
     task: str
     seed: int
@@ -19,11 +24,13 @@ class Cell(Spec):
     """`missing`: planned, and never finished."""
     reason: str = ""
     job: str | None = None
+    warnings: tuple[str, ...] = ()
+    """What the model or the task wants its reader to know."""
     scores: tuple[ScoreValue, ...] = ()
 
 
 class Document(Spec):
-    """A run and all its cells."""
+    """A run and all its results."""
 
     schema_version: Literal[1] = 1
     run: str
@@ -31,57 +38,57 @@ class Document(Spec):
     started: str
     engine: str
     cellgauge: str
-    results: str
-    """The results folder."""
+    folder: str
+    """Where everything is kept."""
     planned: int
-    """The denominator: every cell that was asked for."""
+    """The denominator: every result that was asked for."""
     states: dict[str, int]
-    """How many cells are in each state; they add up to `planned`."""
+    """How many results are in each state; they add up to `planned`."""
     baselines: tuple[str, ...]
     """Models among them that are plain baselines."""
     complete: bool
-    """True if every cell is `ok` or does not apply."""
-    cells: tuple[Cell, ...]
+    """True if there are scores, and every result is `ok` or does not apply."""
+    results: tuple[Entry, ...]
 
 
 def collect(run: Run, store: Store) -> Document:
-    """Look up every cell of a run's plan."""
-    cells = [_skipped(skip) for skip in run.plan.skips]
-    for scoring in run.plan.scorings:
-        result = store.result(scoring.id)
-        cells.append(
-            Cell(
-                model=scoring.model,
-                variant=scoring.variant,
-                dataset=scoring.dataset,
-                task=scoring.task,
-                seed=scoring.seed,
-                state=result.state if result else "missing",
-                reason=result.reason if result else "the run ended before this cell was done",
-                job=scoring.job,
-                scores=result.scores if result else (),
-            )
-        )
-    states = Counter(cell.state for cell in cells)
+    """Look up every result of a run's plan, in the order that was asked for."""
+    plan = run.plan
+    jobs = {job.id: job for job in plan.jobs}
+    entries = [Entry(state="not_applicable", **skip.model_dump()) for skip in plan.skips]
+    entries += [_entry(scoring, jobs[scoring.job], store.result(scoring.id)) for scoring in plan.scorings]
+    dataset, model, task = (
+        {name: place for place, name in enumerate(names)} for names in (plan.datasets, plan.models, plan.tasks)
+    )
+    entries.sort(key=lambda one: (dataset[one.dataset], model[one.model], one.variant, one.seed, task[one.task]))
+    states = Counter(entry.state for entry in entries)
     return Document(
         run=run.id,
         command=run.command,
         started=run.started,
         engine=run.engine,
         cellgauge=run.cellgauge,
-        results=str(store.root.absolute()),
-        planned=len(cells),
+        folder=str(store.root.absolute()),
+        planned=len(entries),
         states=dict(sorted(states.items())),
-        baselines=run.plan.baselines,
-        complete=states["ok"] + states["not_applicable"] == len(cells),
-        cells=tuple(cells),
+        baselines=plan.baselines,
+        complete=states["ok"] > 0 and states["ok"] + states["not_applicable"] == len(entries),
+        results=tuple(entries),
     )
 
 
-def _skipped(skip: Skip) -> Cell:
-    return Cell(state="not_applicable", **skip.model_dump())
-
-
-def as_json(document: Any) -> str:
-    """Write a pydantic model as indented JSON; a NaN becomes null, since JSON has none."""
-    return str(document.model_dump_json(indent=2))
+def _entry(scoring: Scoring, job: Job, result: TaskResult | None) -> Entry:
+    return Entry(
+        model=scoring.model,
+        variant=scoring.variant,
+        params=job.params,
+        changed=job.changed,
+        dataset=scoring.dataset,
+        task=scoring.task,
+        seed=scoring.seed,
+        state=result.state if result else "missing",
+        reason=result.reason if result else "the run ended before this was done",
+        job=scoring.job,
+        warnings=result.warnings if result else (),
+        scores=result.scores if result else (),
+    )

@@ -24,7 +24,7 @@ class Outline(Spec):
 
     schema_version: Literal[1] = 1
     planned: int
-    """Cells: model variant x dataset x task x seed."""
+    """Results: model variant x dataset x task x seed."""
     jobs: tuple[PlannedJob, ...]
     skips: tuple[Skip, ...]
 
@@ -44,17 +44,17 @@ def render(outline: Outline) -> RenderableType:
     """Lay it out for a terminal."""
     table = Table(header_style="bold", box=box.SIMPLE_HEAD)
     for name in ("job", "model", "dataset", "seed", "action", "tasks"):
-        table.add_column(name)
+        table.add_column(name, overflow="fold")
     for one in outline.jobs:
         job = one.job
         model = job.model if job.variant == "default" else f"{job.model}:{job.variant}"
-        unbuilt = " (image to be built)" if job.image.startswith("unbuilt:") else ""
+        unbuilt = " (image to be made)" if job.image.startswith("unbuilt:") else ""
         tasks = ", ".join(name if action == "score" else f"{name} (reuse)" for name, action in one.tasks.items())
         datasets = ", ".join(item.name for item in job.datasets)
         table.add_row(job.id[:8], model, datasets, str(job.seed), one.action + unbuilt, tasks)
     runs = sum(one.action == "run" for one in outline.jobs)
-    total = f"{outline.planned} cells planned: {runs} jobs to run, {len(outline.jobs) - runs} reused, "
-    return Group(table, *_skips(outline), Text(f"{total}{len(outline.skips)} cells skipped", style="bold"))
+    total = f"{outline.planned} results planned; jobs to run: {runs}, reused: {len(outline.jobs) - runs}; "
+    return Group(table, *_skips(outline), Text(f"{total}results skipped: {len(outline.skips)}", style="bold"))
 
 
 def _skips(outline: Outline) -> Iterator[Text]:

@@ -6,12 +6,15 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
+NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$"
+SLOT = r"^(X|raw|layers/.+)$"
+LATIN = r"^[A-Z][a-z]+ [a-z]+"
+Name = Annotated[str, Field(pattern=NAME)]
 """Safe as a file name, an image name and a column of a table."""
 
 Verb = Literal["embed", "predict"]
 GeneIds = Literal["symbol", "ensembl"]
-MatrixKind = Literal["counts", "log1p"]
+MatrixKind = Literal["counts", "log1p", "corrected"]
 State = Literal[
     "ok",
     "not_applicable",

@@ -5,17 +5,18 @@ from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
-from cellgauge.specs.base import GeneIds, MatrixKind, Name, Spec, Verb
+from cellgauge.specs.base import LATIN, SLOT, GeneIds, MatrixKind, Name, Spec, Verb
 from cellgauge_model.contract import Param
 
 
 class Matrix(Spec):
     """Where the expression values lie, and what they are."""
 
-    slot: str = Field(default="X", pattern=r"^(X|raw|layers/.+)$")
+    slot: str = Field(default="X", pattern=SLOT)
     """`X`, `raw` or `layers/NAME`."""
     kind: MatrixKind = "counts"
-    """`log1p`: the natural log of 1 + counts scaled to one total per cell; counts are recovered from it."""
+    """`counts`: integers. `log1p`: the natural log of 1 + counts scaled to one total per cell; counts are recovered
+    from it. `corrected`: counts that a correction made fractional, taken as they are."""
     total_counts: str | None = None
     """With `log1p`: the obs column of each cell's total before scaling, which makes the recovery exact."""
 
@@ -29,7 +30,7 @@ class DatasetEntry(Spec):
     """`package://PACKAGE/PATH`, `file://PATH`, or a path relative to the catalogue."""
     sha256: str | tuple[str, ...] | None = None
     """Of the file; several where the same data was published in several encodings; absent = unverified."""
-    organism: str
+    organism: str = Field(pattern=LATIN)
     """Latin name: Homo sapiens."""
     gene_ids: GeneIds
     """What the var index holds."""
@@ -143,10 +144,11 @@ class ModelSpec(Spec):
     command: tuple[str, ...] = ("python", "model.py")
     """For the local engine, run in the model's folder; in a container the image's entrypoint counts."""
     verbs: dict[Verb, VerbSpec] = Field(min_length=1)
-    variants: dict[Name, Variant] = {"default": Variant()}
+    variants: dict[Name, Variant] = {}
+    """Beside `default`, which sets nothing unless it stands here."""
     params: dict[str, ParamSpec] = {}
-    organisms: Literal["any"] | tuple[str, ...] = "any"
-    gene_ids: Literal["any"] | GeneIds = "any"
+    organisms: tuple[str, ...] = ("any",)
+    gene_ids: Literal["any", "symbol", "ensembl"] = "any"
     matrix: Literal["counts"] = "counts"
     obs_roles: tuple[str, ...] = ()
     """Roles whose obs columns the model must see."""

@@ -48,6 +48,8 @@ class Job(Spec):
     """The digest of the image, or of the folder and environment with the local engine."""
     verb: Verb
     params: dict[str, Param]
+    changed: dict[str, Param] = {}
+    """Those among `params` that were set for this run: for people; the id has all of them."""
     seed: int
     contract: int
     datasets: tuple[JobDataset, ...]
@@ -85,5 +87,9 @@ class Plan(Spec):
     jobs: tuple[Job, ...]
     scorings: tuple[Scoring, ...]
     skips: tuple[Skip, ...] = ()
+    models: tuple[str, ...] = ()
+    """As asked for, in that order; likewise datasets and tasks."""
+    datasets: tuple[str, ...] = ()
+    tasks: tuple[str, ...] = ()
     baselines: tuple[str, ...] = ()
     """Models that are plain baselines."""

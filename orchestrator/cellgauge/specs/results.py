@@ -64,6 +64,8 @@ class TaskResult(Spec):
     seconds: float = 0.0
     versions: dict[str, str] = {}
     """Of the libraries that scored."""
+    warnings: tuple[str, ...] = ()
+    """What the model or the task wants its reader to know."""
     cellgauge: str
 
 
