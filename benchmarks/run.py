@@ -103,7 +103,7 @@ def containers(folder: Path, dataset: Dataset, store: Store) -> Row:
     base = os.environ.get("CELLGAUGE_BASE_IMAGE", "python:3.11-slim")
     model = trivial_model(dataset, folder / "models")
     network = os.environ.get("CELLGAUGE_BUILD_NETWORK", "")
-    image = images.ensure(model, base_image=base, network=network, say=lambda text: None)
+    image = images.ensure(model, base_image=base, network=network, say=lambda text: None).digest
     engine = DockerEngine()
     engine.check()
     bare, ours = [], []

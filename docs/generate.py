@@ -95,8 +95,8 @@ def exit_codes() -> str:
         'error is also one JSON document on stdout: `{"error": …, "hint": …}`.\n'
     )
     first = [
-        "| 0 | | Every planned cell has a score, or does not apply |",
-        "| 1 | | The run is done, and a planned cell has no score |",
+        "| 0 | | Every planned result is there, or does not apply |",
+        "| 1 | | The run is done, and a planned result is missing, or there is none at all |",
         "| 70 | | A bug in cellgauge; please report it |",
     ]
     return "\n".join(

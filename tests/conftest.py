@@ -107,7 +107,9 @@ def run_job(tmp_path, made_dataset, image_of):
     """Run one model on the made dataset, once or as several items, and return its record and folder."""
 
     def run(model, engine, *, params=None, items=1, verb="embed", given=None, cancel=None, image=None, **limits):
-        image = image or (image_of(model) if engine.name == "docker" else images.local(model))
+        if image is None:
+            runnable = image_of(model) if engine.name == "docker" else images.local(model, tmp_path)
+            image, model = runnable.digest, model.model_copy(update={"folder": runnable.folder})
         choice = plan.ModelChoice(
             spec=model.spec, variant="default", params=plan.params_for(model.spec, "default", params or {}), image=image
         )

@@ -1,5 +1,6 @@
 """Finds what there is: datasets in `datasets.yaml`, models in folders, tasks in `cellgauge_tasks` and entry points."""
 
+import os
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TypeVar
@@ -38,7 +39,7 @@ def datasets(files: Sequence[Path]) -> dict[str, DatasetSpec]:
 
 def _absolute(source: str, folder: Path) -> str:
     """Resolve a plain path against the catalogue's folder; leave addresses alone."""
-    return source if "://" in source else (folder / Path(source).expanduser()).absolute().as_uri()
+    return source if "://" in source else (folder / os.path.expanduser(source)).absolute().as_uri()  # noqa: PTH111
 
 
 def models(folders: Sequence[Path], only: Collection[str] | None = None) -> dict[str, Model]:
@@ -122,7 +123,7 @@ def pick(kind: str, wanted: Iterable[str], known: Mapping[str, T], more: str = "
     if not names:
         raise UsageError(f"no {kind} is named", f"Known: {', '.join(known)}.")
     if "all" in names:
-        names = list(known)
+        names = list(dict.fromkeys([*known, *(name for name in names if name != "all")]))
     for name in names:
         if name not in known:
             raise UnknownNameError(kind, name, known, more)

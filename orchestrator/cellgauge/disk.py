@@ -49,4 +49,10 @@ def link(source: Path, target: Path) -> None:
     try:
         os.link(source, target)
     except OSError:
-        shutil.copyfile(source, target)
+        copy(source, target)
+
+
+def copy(source: Path, target: Path) -> None:
+    """Copy a file, contents alone."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    shutil.copyfile(source, target)

@@ -2,6 +2,7 @@
 
 import os
 import platform
+import re
 import shutil
 import signal
 import time
@@ -10,12 +11,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from threading import Event
 
+from pydantic import ValidationError
+
 import cellgauge
 from cellgauge import outputs, store
-from cellgauge.disk import explained, link
+from cellgauge.disk import copy, explained, link
 from cellgauge.engines import Engine, Exit, Launch
 from cellgauge.errors import ContractViolation, EngineError
-from cellgauge.specs import ItemRecord, Job, Model, RunRecord, State
+from cellgauge.specs import ItemRecord, Job, Model, RunRecord, State, Verb
 from cellgauge_model import contract
 from cellgauge_model.contract import Item, RunRequest, RunResult
 
@@ -79,7 +82,7 @@ def run(
     """
     started, clock = store.now_utc(), _Clock()
     with explained(folder):
-        launch = _prepare(job, model, given, folder, limits)
+        launch = _prepare(job, model, given, folder, limits, sealed=engine.sandbox.get("inputs") == "read-only")
     clock.lap("prepare")
     exit = Exit(code=None, cancelled=cancel.is_set())
     try:
@@ -114,7 +117,7 @@ def run(
     )
 
 
-def _prepare(job: Job, model: Model, given: Sequence[Given], folder: Path, limits: Limits) -> Launch:
+def _prepare(job: Job, model: Model, given: Sequence[Given], folder: Path, limits: Limits, *, sealed: bool) -> Launch:
     needs = model.spec.resources
     cells = max(len(one.cells) for one in given)
     launch = Launch(
@@ -137,7 +140,9 @@ def _prepare(job: Job, model: Model, given: Sequence[Given], folder: Path, limit
         path.mkdir()
     for one in given:
         for name, source in one.files.items():
-            link(source, launch.input / name)
+            # Where the engine cannot keep a model from writing to its input, it gets a copy: views are shared.
+            place = link if sealed else copy
+            place(source, launch.input / name)
     request = RunRequest(
         contract=job.contract,
         job=job.id,
@@ -162,19 +167,22 @@ def _judge(one: Given, launch: Launch, exit: Exit, fault: str, tail: Sequence[st
             return _accept(one, launch.output, launch.verb, result)
     except ContractViolation as problem:
         return ItemRecord(name=name, state="contract_violation", reason=problem.message)
+    except (OSError, ValidationError) as problem:
+        reason = problem.strerror if isinstance(problem, OSError) else problem.errors()[0]["msg"]
+        return ItemRecord(name=name, state="contract_violation", reason=f"the output cannot be read: {reason}")
     state, reason = ended(exit, result, fault, launch.time_limit)
     if result is None and state == "model_error" and tail:
-        reason += f": {tail[-1][:500]}"
+        reason += f": {_cause(tail)[:500]}"
     return ItemRecord(name=name, state=state, reason=reason, **_told(result))
 
 
-def _accept(one: Given, output: Path, verb: str, result: RunResult) -> ItemRecord:
+def _accept(one: Given, output: Path, verb: Verb, result: RunResult) -> ItemRecord:
     name = one.item.name
     if verb == "embed":
         shape = outputs.embedding(output, name, one.cells).shape
     else:
         shape = outputs.prediction(output, one.item, one.genes)
-    digest = result.outputs[0].sha256 if result.outputs else ""
+    digest = outputs.digest(output, name, verb)  # our own: what the model says of itself is not evidence
     return ItemRecord(name=name, state="ok", shape=shape, sha256=digest, **_told(result))
 
 
@@ -217,6 +225,11 @@ def ended(exit: Exit, result: RunResult | None, fault: str, time_limit: float) -
     if number := _signal_number(exit.code):
         return "model_error", f"killed by {number}"
     return "model_error", f"exited with {exit.code}"
+
+
+def _cause(tail: Sequence[str]) -> str:
+    """Pick the line that says most: an exception's, or the last. stdout and stderr may be mixed up."""
+    return next((line for line in reversed(tail) if re.match(r"[\w.]*(Error|Exception|Interrupt)\b", line)), tail[-1])
 
 
 _CODES: dict[int | None, tuple[State, str]] = {

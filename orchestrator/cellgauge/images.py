@@ -2,12 +2,17 @@
 
 import hashlib
 import json
+import os
 import platform
+import secrets
+import shutil
 from collections.abc import Callable
+from dataclasses import dataclass
 from importlib.metadata import distributions
 from pathlib import Path
 
 import cellgauge_model
+from cellgauge.disk import explained
 from cellgauge.errors import ImageError
 from cellgauge.specs import Model, identity
 
@@ -29,10 +34,12 @@ def context(model: Model) -> dict[str, bytes]:
 
 def _files(folder: Path, prefix: str) -> dict[str, bytes]:
     found = {}
-    for path in sorted(folder.rglob("*")):
-        parts = path.relative_to(folder).parts
-        if path.is_file() and not any(part.startswith(".") or part == "__pycache__" for part in parts):
-            found[prefix + "/".join(parts)] = path.read_bytes()
+    for at, below, names in os.walk(folder, followlinks=True):
+        below[:] = sorted(name for name in below if not name.startswith(".") and name != "__pycache__")
+        for name in sorted(names):
+            if not name.startswith("."):
+                path = Path(at, name)
+                found[prefix + path.relative_to(folder).as_posix()] = path.read_bytes()
     return found
 
 
@@ -50,7 +57,16 @@ def fingerprint(files: dict[str, bytes], *more: str) -> str:
     return digest.hexdigest()
 
 
-def local(model: Model) -> str:
+@dataclass(frozen=True)
+class Runnable:
+    """What exactly runs for a model."""
+
+    digest: str
+    folder: Path
+    """For processes: where it runs from."""
+
+
+def local(model: Model, cache: Path) -> Runnable:
     """Identify what the local engine would run: the folder, the SDK, and every package of the environment.
 
     Raises
@@ -65,23 +81,42 @@ def local(model: Model) -> str:
         raise ImageError(f"model '{model.spec.name}': there is no {script}", "See `command` in its model.yaml.")
     packages = sorted(f"{found.metadata['Name']}=={found.version}" for found in distributions())
     environment = identity([platform.python_version(), platform.machine(), *packages])
-    return f"local:{fingerprint(context(model), environment)}"
+    files = context(model)
+    digest = fingerprint(files, environment)
+    return Runnable(f"local:{digest}", _snapshot(files, cache / "sources" / digest[:20]))
 
 
-def present(model: Model, base_image: str) -> str:
+def _snapshot(files: dict[str, bytes], place: Path) -> Path:
+    """Write the very files that were hashed, so that nothing else can run: no later edit, no file left out."""
+    if not place.exists():
+        with explained(place, "CELLGAUGE_CACHE"):
+            partial = place.with_name(f".{place.name}.{secrets.token_hex(4)}")
+            for name, content in files.items():
+                (partial / name).parent.mkdir(parents=True, exist_ok=True)
+                (partial / name).write_bytes(content)
+            try:
+                partial.rename(place)
+            except OSError:
+                shutil.rmtree(partial)
+                if not place.exists():  # else somebody was faster, with the same content
+                    raise
+    return place
+
+
+def present(model: Model, base_image: str) -> Runnable:
     """Identify the image that would run, without building or pulling anything."""
     from cellgauge.engines.docker_images import find
 
     if model.spec.image:
         image = find(model.spec.image)
-        return image.id if image else f"{UNBUILT}{model.spec.image}"
+        return Runnable(image.id if image else f"{UNBUILT}{model.spec.image}", model.folder)
     tag = _tag(model, base_image)
     image = find(tag)
-    return image.id if image else f"{UNBUILT}{tag}"
+    return Runnable(image.id if image else f"{UNBUILT}{tag}", model.folder)
 
 
-def ensure(model: Model, *, base_image: str, network: str, say: Callable[[str], None]) -> str:
-    """Return the digest of a model's image, pulling or building it if it is not there.
+def ensure(model: Model, *, base_image: str, network: str, say: Callable[[str], None]) -> Runnable:
+    """Find a model's image, pulling or building it if it is not there.
 
     Raises
     ------
@@ -96,7 +131,7 @@ def ensure(model: Model, *, base_image: str, network: str, say: Callable[[str], 
             say(f"pulling {model.spec.image}")
             image = docker_images.pull(model.spec.image)
         _agree(model, image.labels.get(MANIFEST_LABEL))
-        return image.id
+        return Runnable(image.id, model.folder)
     if not (model.folder / "Dockerfile").exists():
         raise ImageError(f"{model.folder} has no Dockerfile, and its model.yaml names no image", "Add one of the two.")
     tag = _tag(model, base_image)
@@ -105,7 +140,7 @@ def ensure(model: Model, *, base_image: str, network: str, say: Callable[[str], 
         say(f"building {tag}")
         labels = {MANIFEST_LABEL: manifest(model)}
         image = docker_images.build(tag, context(model), base_image=base_image, network=network, labels=labels)
-    return image.id
+    return Runnable(image.id, model.folder)
 
 
 def _tag(model: Model, base_image: str) -> str:
@@ -120,7 +155,7 @@ def _agree(model: Model, label: str | None) -> None:
     if label is None:
         raise ImageError(
             f"image {model.spec.image} has no label {MANIFEST_LABEL}",
-            'Build it with cellgauge, or with: docker build --label org.cellgauge.manifest="$(cat model.json)"',
+            f"Let cellgauge build it, or give it its manifest as JSON: docker build --label {MANIFEST_LABEL}=…",
         )
     told, ours = dict(json.loads(label)), dict(json.loads(manifest(model)))
     told.pop("image", None), ours.pop("image", None)  # the image cannot know where it will be pushed to

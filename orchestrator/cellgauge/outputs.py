@@ -1,5 +1,7 @@
 """Reads what a model wrote, trusting nothing: no links, no pickle, no sizes, no row order."""
 
+import hashlib
+import json
 import os
 import stat
 from collections.abc import Iterator, Sequence
@@ -8,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from cellgauge.errors import ContractViolation, UsageError
+from cellgauge.specs import Verb
 from cellgauge_model.contract import CELLS, CONTRACT_VERSION, EMBEDDING, PREDICTION, RESULT, Item, RunResult
 
 if TYPE_CHECKING:
@@ -16,7 +19,6 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 RESULT_LIMIT = 4 << 20
-CELLS_LIMIT = 1 << 30
 ARRAY_LIMIT = 64 << 30
 MAX_DIMENSIONS = 100_000
 
@@ -65,8 +67,10 @@ def result(output: Path, item: str) -> RunResult | None:
     with opened(output / item, RESULT, RESULT_LIMIT) as file:
         content = file.read()
     try:
-        found = TypeAdapter(RunResult).validate_json(content)
-    except ValidationError as problem:
+        found = TypeAdapter(RunResult).validate_python(json.loads(content, parse_constant=_no_number))
+    except (ValueError, RecursionError) as problem:
+        if not isinstance(problem, ValidationError):
+            raise ContractViolation(f"{item}/{RESULT} is not JSON: {problem}") from problem
         first = problem.errors()[0]
         field = ".".join(map(str, first["loc"])) or "the file"
         raise ContractViolation(f"{item}/{RESULT}: {field}: {first['msg']}") from problem
@@ -75,6 +79,26 @@ def result(output: Path, item: str) -> RunResult | None:
     if found.status not in ("ok", "failed", "not_applicable"):
         raise ContractViolation(f"{item}/{RESULT}: unknown status '{found.status}'")
     return found
+
+
+def _no_number(name: str) -> float:
+    raise ValueError(f"it holds {name}")
+
+
+def digest(output: Path, item: str, verb: Verb) -> str:
+    """Hash what an item produced.
+
+    Raises
+    ------
+    ContractViolation
+        If it is not there, or no plain files.
+    """
+    found = hashlib.sha256()
+    for name in (EMBEDDING, CELLS) if verb == "embed" else (PREDICTION,):
+        with opened(output / item, name, ARRAY_LIMIT) as file:
+            for block in iter(lambda file=file: file.read(1 << 20), b""):  # type: ignore[misc]
+                found.update(block)
+    return found.hexdigest()
 
 
 def embedding(output: Path, item: str, cells: Sequence[str]) -> "NDArray[np.float32]":
@@ -87,12 +111,10 @@ def embedding(output: Path, item: str, cells: Sequence[str]) -> "NDArray[np.floa
     """
     import pandas as pd
 
-    array, index = _named(output, item)
+    array, index = _named(output, item, len(cells))
     order = index.get_indexer(pd.Index(cells))
     if (order < 0).any():
         raise ContractViolation(f"{int((order < 0).sum())} of {len(cells)} cells have no row in {EMBEDDING}")
-    if len(index) != len(cells):
-        raise ContractViolation(f"{EMBEDDING} has rows for {len(index) - len(cells)} cells that were not asked for")
     return array[order]
 
 
@@ -116,12 +138,12 @@ def rows(output: Path, item: str, cells: Sequence[str]) -> "NDArray[np.float32]"
     return array[order]
 
 
-def _named(output: Path, item: str) -> "tuple[NDArray[np.float32], pd.Index[str]]":
+def _named(output: Path, item: str, most: int = 1 << 40) -> "tuple[NDArray[np.float32], pd.Index[str]]":
     """Read an embedding and the id of each of its rows."""
     import pandas as pd
 
-    array = _array(output / item)
-    with opened(output / item, CELLS, CELLS_LIMIT) as file:
+    array = _array(output / item, most)
+    with opened(output / item, CELLS, 256 * len(array) + 4096) as file:
         try:
             names = file.read().decode().splitlines()
         except UnicodeDecodeError as problem:
@@ -134,7 +156,7 @@ def _named(output: Path, item: str) -> "tuple[NDArray[np.float32], pd.Index[str]
     return array, index
 
 
-def _array(folder: Path) -> "NDArray[np.float32]":
+def _array(folder: Path, most: int) -> "NDArray[np.float32]":
     import numpy as np
 
     with opened(folder, EMBEDDING, ARRAY_LIMIT) as file:
@@ -144,7 +166,7 @@ def _array(folder: Path) -> "NDArray[np.float32]":
                 version
             ]
             shape, fortran, dtype = read_header(file)
-        except (ValueError, KeyError) as problem:
+        except Exception as problem:  # numpy's own parser raises many kinds on a made-up header
             raise ContractViolation(f"{EMBEDDING} is not an .npy file of version 1 or 2") from problem
         if dtype != np.dtype("<f4"):
             raise ContractViolation(f"{EMBEDDING} holds {dtype}, not float32")
@@ -152,6 +174,8 @@ def _array(folder: Path) -> "NDArray[np.float32]":
             raise ContractViolation(f"{EMBEDDING} is in Fortran order, not C order")
         if len(shape) != 2 or not 1 <= shape[1] <= MAX_DIMENSIONS:
             raise ContractViolation(f"{EMBEDDING} has shape {shape}, not (cells, dimensions)")
+        if shape[0] > most:
+            raise ContractViolation(f"{EMBEDDING} has {shape[0]} rows for {most} cells")
         # Checked before anything is allocated: a header may claim any size.
         expected = file.tell() + 4 * shape[0] * shape[1]
         actual = os.fstat(file.fileno()).st_size

@@ -12,11 +12,11 @@ from typing import Any
 from cellgauge import execute, images, outputs, plan, score
 from cellgauge.data import check, fetch, view
 from cellgauge.engines import Engine
-from cellgauge.errors import DatasetError, ImageError
+from cellgauge.errors import DatasetError, ImageError, StorageError
 from cellgauge.execute import Given, Limits
 from cellgauge.specs import Dataset, DatasetSpec, Job, Model, Plan, RunRecord, Scoring, TaskResult, View
 from cellgauge.store import REUSABLE, Store
-from cellgauge_model.contract import EMBEDDING, PREDICTION, Item, Param
+from cellgauge_model.contract import Item, Param
 from cellgauge_tasks import Task
 
 
@@ -72,7 +72,7 @@ def prepare(
     specs: Iterable[DatasetSpec],
     tasks: Mapping[str, Task],
     seeds: Sequence[int],
-    image_of: Callable[[Model], str],
+    image_of: Callable[[Model], images.Runnable],
 ) -> Prepared:
     """Check every parameter and dataset, find every image, and lay out the plan. Nothing runs yet.
 
@@ -86,10 +86,15 @@ def prepare(
     models = {one.model.spec.name: one.model for one in wanted}
     digests, unavailable = {}, {}
     for name, model in models.items():
+        digests[name] = f"{images.UNBUILT}{name}"
+        if all(plan.why_not(model.spec, one.spec, task) for one in datasets.values() for task in tasks.values()):
+            continue  # nothing of it will run, so its image need not be made
         try:
-            digests[name] = image_of(model)
+            runnable = image_of(model)
         except ImageError as problem:  # one model's image must not stop the others
-            digests[name], unavailable[name] = f"{images.UNBUILT}{name}", problem.message
+            unavailable[name] = problem.message
+        else:
+            digests[name], models[name] = runnable.digest, model.model_copy(update={"folder": runnable.folder})
     choices = [
         plan.ModelChoice(
             spec=one.model.spec,
@@ -101,7 +106,8 @@ def prepare(
         for one, values in zip(wanted, params, strict=True)
     ]
     data = [plan.DatasetChoice(spec=dataset.spec, sha256=dataset.sha256) for dataset in datasets.values()]
-    return Prepared(plan.make(choices, data, tasks.values(), seeds), models, unavailable, datasets, tasks)
+    chosen = plan.make(choices, data, tasks.values(), seeds, score.versions())
+    return Prepared(chosen, models, unavailable, datasets, tasks)
 
 
 def _checked(specs: Iterable[DatasetSpec]) -> dict[str, Dataset]:
@@ -122,17 +128,9 @@ def _checked(specs: Iterable[DatasetSpec]) -> dict[str, Dataset]:
 def reusable(chosen: Plan, store: Store) -> tuple[set[str], set[str]]:
     """Find the jobs and scorings that need not be done again, by id."""
     records = ((job.id, store.record(job.id)) for job in chosen.jobs)
-    jobs = {job_id for job_id, record in records if record is not None and _whole(record, store)}
+    jobs = {job_id for job_id, record in records if record is not None and store.whole(record)}
     results = ((scoring, store.result(scoring.id)) for scoring in chosen.scorings if scoring.job in jobs)
     return jobs, {scoring.id for scoring, result in results if result is not None and result.state in REUSABLE}
-
-
-def _whole(record: RunRecord, store: Store) -> bool:
-    """Tell whether a job is finished, and what it wrote still there."""
-    if record.state != "ok":
-        return record.state in REUSABLE
-    folder, name = store.job_folder(record.job.id), EMBEDDING if record.job.verb == "embed" else PREDICTION
-    return all((folder / "output" / item.name / name).exists() for item in record.items)
 
 
 def show(prepared: Prepared, store: Store, cache: Path) -> dict[str, list[Given]]:
@@ -191,8 +189,8 @@ def evaluate(
                 fault = prepared.unavailable.get(job.model, "")
                 model = prepared.models[job.model]
                 record = execute.run(job, model, given[job.id], folder, engine, limits, cancel, fault)
-                store.keep(folder, record)
-            queue.put(record)
+                kept = store.keep(folder, record)
+            queue.put(kept)
         except BaseException as problem:
             queue.put(problem)
 
@@ -232,7 +230,12 @@ def _score(
     @functools.cache
     def embedding(dataset: str) -> Any:
         cells = list(view.annotations(prepared.datasets[dataset], {}).index)
-        return outputs.embedding(store.job_folder(record.job.id) / "output", dataset, cells)
+        folder = store.job_folder(record.job.id) / "output"
+        known = next(item.sha256 for item in record.items if item.name == dataset)
+        if outputs.digest(folder, dataset, record.job.verb) != known:
+            place = folder / dataset
+            raise StorageError(f"{place} was changed since it was checked", "Delete the job's folder; it runs again.")
+        return outputs.embedding(folder, dataset, cells)
 
     for scoring in scorings:
         if scoring.id in scored and (known := store.result(scoring.id)):

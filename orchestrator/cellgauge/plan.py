@@ -63,9 +63,19 @@ def params_for(model: ModelSpec, variant: str, overrides: Mapping[str, Param]) -
 
 
 def make(
-    models: Sequence[ModelChoice], datasets: Sequence[DatasetChoice], tasks: Iterable[Task], seeds: Sequence[int]
+    models: Sequence[ModelChoice],
+    datasets: Sequence[DatasetChoice],
+    tasks: Iterable[Task],
+    seeds: Sequence[int],
+    scored_with: Mapping[str, str] | None = None,
 ) -> Plan:
-    """Lay out every job and scoring, and say of what does not apply why not."""
+    """Lay out every job and scoring, and say of what does not apply why not.
+
+    Parameters
+    ----------
+    scored_with
+        Versions of the libraries that score: another version is another scoring.
+    """
     tasks = list(tasks)
     jobs: dict[str, Job] = {}
     scorings: list[Scoring] = []
@@ -92,7 +102,7 @@ def make(
                     continue
                 found = job(model, dataset, fitting[0].verb, shown, seed)
                 jobs[found.id] = found
-                scorings += [_scoring(found, dataset.spec, task, seed) for task in fitting]
+                scorings += [_scoring(found, dataset.spec, task, seed, scored_with or {}) for task in fitting]
     return Plan(
         jobs=tuple(jobs.values()),
         scorings=tuple(scorings),
@@ -119,7 +129,8 @@ def why_not(model: ModelSpec, dataset: DatasetSpec, task: Task) -> str:
         return f"the task needs {', '.join(missing)}, which the dataset lacks (it has: {has})"
     if missing := [role for role in model.obs_roles if role not in dataset.obs]:
         return f"the model needs {', '.join(missing)}, which the dataset lacks (it has: {has})"
-    if leaked := [role for role in model.obs_roles if role in task.roles]:
+    scored = {dataset.obs[role] for role in task.roles}
+    if leaked := [role for role in model.obs_roles if dataset.obs[role] in scored]:
         return f"the model sees {', '.join(leaked)}, which the task scores"
     return ""
 
@@ -154,7 +165,8 @@ def job(model: ModelChoice, dataset: DatasetChoice, verb: Verb, shown: View, see
     return Job(id=job_id, datasets=(shown_as,), changed=model.changed, **fields)
 
 
-def _scoring(job: Job, dataset: DatasetSpec, task: Task, seed: int) -> Scoring:
+def _scoring(job: Job, dataset: DatasetSpec, task: Task, seed: int, scored_with: Mapping[str, str]) -> Scoring:
     roles = {role: dataset.obs[role] for role in task.roles}
     fields = {"job": job.id, "task": task.name, "task_version": task.version, "roles": roles, "seed": seed}
-    return Scoring(id=identity(fields), model=job.model, variant=job.variant, dataset=dataset.name, **fields)
+    scoring_id = identity({**fields, "dataset": dataset.name, "scored_with": dict(scored_with)})
+    return Scoring(id=scoring_id, model=job.model, variant=job.variant, dataset=dataset.name, **fields)

@@ -9,7 +9,7 @@ from importlib.metadata import version
 from typing import TYPE_CHECKING
 
 import cellgauge
-from cellgauge.errors import ContractViolation
+from cellgauge.errors import CellgaugeError, ContractViolation
 from cellgauge.specs import RunRecord, ScoreValue, Scoring, State, TaskResult
 from cellgauge_tasks import NotApplicable, Task
 
@@ -46,6 +46,8 @@ def run(
         return _result(scoring, "not_applicable", str(problem), time.perf_counter() - began)
     except ContractViolation as problem:
         return _result(scoring, "contract_violation", problem.message, time.perf_counter() - began)
+    except CellgaugeError as problem:
+        return _result(scoring, "infrastructure", problem.message, time.perf_counter() - began)
     except Exception as problem:  # a task may come from elsewhere, and one failed cell must not end a run
         reason = f"the task failed: {type(problem).__name__}: {problem}"
         return _result(scoring, "infrastructure", reason, time.perf_counter() - began)
@@ -72,12 +74,13 @@ def _result(
         reason=reason,
         scores=scores,
         seconds=round(seconds, 4),
-        versions=_versions(),
+        versions=versions(),
         warnings=told,
         cellgauge=cellgauge.__version__,
     )
 
 
 @functools.cache
-def _versions() -> dict[str, str]:
+def versions() -> dict[str, str]:
+    """Versions of the libraries that score."""
     return {name: version(name) for name in ("numpy", "scipy", "scikit-learn", "scanpy", "igraph")}

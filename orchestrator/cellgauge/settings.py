@@ -17,7 +17,9 @@ Paths = Annotated[tuple[Path, ...], NoDecode]
 class Settings(BaseSettings):
     """What can be set by an environment variable `CELLGAUGE_…`; an option of the command line comes first."""
 
-    model_config = SettingsConfigDict(env_prefix="CELLGAUGE_", frozen=True, use_attribute_docstrings=True)
+    model_config = SettingsConfigDict(
+        env_prefix="CELLGAUGE_", frozen=True, use_attribute_docstrings=True, allow_inf_nan=False
+    )
 
     results: Path = Path("cellgauge-results")
     """Where finished work is kept."""

@@ -23,7 +23,7 @@ from pydantic import BaseModel, ValidationError
 from cellgauge.disk import explained
 from cellgauge.errors import StorageError
 from cellgauge.specs import Run, RunRecord, TaskResult
-from cellgauge_model.contract import write_atomically
+from cellgauge_model.contract import EMBEDDING, PREDICTION, write_atomically
 
 M = TypeVar("M", bound=BaseModel)
 RECORD = "record.json"
@@ -68,18 +68,24 @@ class Store:
         finally:
             shutil.rmtree(folder, ignore_errors=True)
 
-    def keep(self, folder: Path, record: RunRecord) -> None:
-        """Write a job's record and move its folder into its place, replacing an attempt that failed."""
+    def keep(self, folder: Path, record: RunRecord) -> RunRecord:
+        """Write a job's record and move its folder into its place, replacing an attempt that failed.
+
+        Returns
+        -------
+        The record that is in that place now: another's, if somebody else finished the same job first.
+        """
         place = self.job_folder(record.job.id)
         with explained(place):
             write_atomically(folder / RECORD, record.model_dump_json(indent=2))
             place.parent.mkdir(exist_ok=True)
             with FileLock(self.root / "jobs" / ".lock"):
                 before = self.record(record.job.id)
-                if before is not None and before.state == "ok":
-                    return  # somebody else finished the same job first
+                if before is not None and before.state == "ok" and self.whole(before):
+                    return before
                 with self._aside(place):
                     folder.rename(place)
+        return record
 
     @contextmanager
     def _aside(self, place: Path) -> Iterator[None]:
@@ -92,6 +98,13 @@ class Store:
 
     def record(self, job_id: str) -> RunRecord | None:
         return _read(self.job_folder(job_id) / RECORD, RunRecord)
+
+    def whole(self, record: RunRecord) -> bool:
+        """Tell whether a job need not run again: it came to its end, and what it wrote is still there."""
+        if record.state != "ok":
+            return record.state in REUSABLE
+        folder, name = self.job_folder(record.job.id), EMBEDDING if record.job.verb == "embed" else PREDICTION
+        return all((folder / "output" / item.name / name).exists() for item in record.items)
 
     def _score_file(self, scoring_id: str) -> Path:
         return self.root / "scores" / scoring_id[:2] / f"{scoring_id}.json"

@@ -35,6 +35,8 @@ def read(path: Path, kind: type[M]) -> M:
         content = yaml.load(text, Loader=Loader)  # noqa: S506 - a safe loader, see above
     except (OSError, UnicodeDecodeError) as problem:
         raise CatalogError(f"{path}: {_reason(problem)}", "Check the path, or name another file.") from problem
+    except RecursionError as problem:
+        raise CatalogError(f"{path}: refers to itself without end", "Take the alias out.") from problem
     except yaml.YAMLError as problem:
         raise CatalogError(
             f"{path}{_at(problem)}: not valid YAML: {_problem(problem)}", "Check the indentation."

@@ -78,6 +78,8 @@ def labelled(embedding: Any, obs: Mapping[str, ArrayLike], role: str) -> tuple[E
         raise ValueError(f"an embedding of shape {values.shape} does not fit {len(column)} labels")
     if not np.isfinite(values).all():
         raise ValueError("the embedding holds NaN or infinite values")
+    if values.dtype.itemsize < 8 and np.abs(values).max(initial=0) > 1e15:
+        values = values.astype(np.float64)  # squares of these would overflow
     known = column.notna().to_numpy()
     names = column[known].astype(str).to_numpy(dtype=str)
     if len(np.unique(names)) < 2:

@@ -127,7 +127,7 @@ def test_a_malformed_manifest_is_in_the_way_only_of_its_own_model(tmp_path):
     folder(tmp_path, "name: [", "broken")
     assert list(catalog.models([tmp_path], only=["mine"])) == ["mine"]
     assert list(catalog.manifests([tmp_path])) == ["broken", "mine"]
-    with pytest.raises(CatalogError, match=r"broken/model\.yaml:1: not valid YAML"):
+    with pytest.raises(CatalogError, match=r"broken/model\.yaml:2: not valid YAML"):
         catalog.models([tmp_path])
 
 

@@ -54,6 +54,9 @@ class TestFetch:
         [
             ("package://no_such_package/x.h5ad", "'no_such_package', which is not installed"),
             ("file:///no/such/file.h5ad", "No such file"),
+            ("package://nope.nope/x.h5ad", "'nope.nope', which is not installed"),
+            ("file://data/x.h5ad", "no path on this machine"),
+            ("http://[bad/x", "Invalid IPv6"),
             ("gopher://x/y", "'gopher://' cannot be read"),
         ],
     )
@@ -92,6 +95,25 @@ class TestCheck:
         made.var_names = [names.format(number) for number in range(40)]
         with pytest.raises(DatasetError, match=f"gene_ids says {kind}, but the gene ids look like '{names.format(0)}'"):
             written(tmp_path, made, gene_ids=kind, gene_columns={})
+
+    @pytest.mark.parametrize("totals", [[np.nan] + [100.0] * 59, [0.0] + [100.0] * 59, ["many"] * 60])
+    def test_totals_that_are_none_are_refused(self, tmp_path, made, totals):
+        made.obs["n"] = totals
+        with pytest.raises(DatasetError, match="'n' for total_counts holds values that are no totals"):
+            written(tmp_path, made, matrix={"kind": "log1p", "total_counts": "n"})
+
+    def test_a_file_without_a_matrix_is_refused(self, tmp_path, made):
+        with pytest.raises(DatasetError, match="there is no X"):
+            written(tmp_path, anndata.AnnData(obs=made.obs, var=made.var))
+
+    def test_a_file_that_is_replaced_while_in_use_is_noticed(self, made_dataset, made, tmp_path):
+        other = made.copy()
+        other.obs["label"] = "changed"
+        other.write_h5ad(made_dataset.path)
+        with pytest.raises(DatasetError, match="was changed while it was in use"):
+            view.annotations(made_dataset, {"cell_type": "label"})
+        with pytest.raises(DatasetError, match="was changed while it was in use"):
+            shown(made_dataset, tmp_path)
 
     def test_repeated_cell_ids_are_named(self, tmp_path, made):
         made.obs_names = ["twice", *made.obs_names[1:-1], "twice"]
@@ -204,7 +226,7 @@ class TestView:
 
     def test_values_that_are_not_whole_are_refused_unless_they_are_said_to_be_corrected(self, tmp_path, made):
         made.X = sp.csr_matrix(np.log1p(made.X.toarray()))
-        with pytest.raises(DatasetError, match=r"X holds values that are no counts, for instance 0\.693") as caught:
+        with pytest.raises(DatasetError, match=r"X holds values that are no counts, for instance 1\.099") as caught:
             shown(written(tmp_path, made), tmp_path)
         assert "kind: log1p" in caught.value.hint
         assert "layers/doubled" in caught.value.hint

@@ -4,11 +4,13 @@ from threading import Event
 
 import pytest
 
-from cellgauge import execute
+from cellgauge import execute, outputs
 from cellgauge.engines import Exit
 from cellgauge.engines.function import FunctionEngine
 from cellgauge.errors import EngineError, StorageError
 from cellgauge.execute import Limits
+from cellgauge.specs import RunRecord
+from cellgauge_model import contract
 from cellgauge_model.contract import Problem, RunResult
 from support import made_job, made_model, write_good_output
 
@@ -76,6 +78,39 @@ def test_one_bad_item_is_named_and_the_good_one_stays_good(tmp_path):
     record, _ = run(tmp_path, half)
     assert [item.state for item in record.items] == ["ok", "contract_violation"]
     assert record.state == "contract_violation"
+
+
+def test_a_result_with_numbers_that_json_cannot_hold_is_a_violation_and_a_record(tmp_path):
+    def endless(launch):
+        write_good_output(launch)
+        text = '{"contract": 1, "status": "ok", "timings": {"embed": 1e999}}'
+        (launch.output / "first" / "result.json").write_text(text)
+        return 0
+
+    record, _ = run(tmp_path, endless)
+    assert (record.items[0].state, record.items[1].state) == ("contract_violation", "ok")
+    assert RunRecord.model_validate_json(record.model_dump_json()) == record
+
+
+def test_the_digest_in_a_record_is_ours_and_not_the_models(tmp_path):
+    def lie(launch):
+        write_good_output(launch)
+        output = contract.Output("embedding.npy", [3, 2], "float32", "LIE \x1b[31m")
+        told = contract.to_json(contract.RunResult(1, "ok", [output]))
+        contract.write_atomically(launch.output / "first" / "result.json", told)
+        return 0
+
+    record, folder = run(tmp_path, lie)
+    assert record.items[0].sha256 == record.items[1].sha256 == outputs.digest(folder / "output", "first", "embed")
+
+
+def test_nothing_but_request_output_and_log_is_left(tmp_path):
+    def litter(launch):
+        (launch.scratch / "cache").write_bytes(b"x" * 1000)
+        return write_good_output(launch)
+
+    _, folder = run(tmp_path, litter)
+    assert sorted(path.name for path in folder.iterdir()) == ["input", "output"]
 
 
 def test_an_output_that_was_whole_before_the_crash_counts(tmp_path):

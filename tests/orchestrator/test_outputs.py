@@ -69,7 +69,10 @@ def test_an_array_of_another_form_is_refused(folder, array, words):
         outputs.embedding(folder, "x", CELLS)
 
 
-@pytest.mark.parametrize("content", [b"", b"\x93NUMPY", b"PK\x03\x04", b"\x93NUMPY\x09\x00v\x00{'descr'"])
+@pytest.mark.parametrize(
+    "content",
+    [b"", b"\x93NUMPY", b"PK\x03\x04", b"\x93NUMPY\x09\x00v\x00{'descr'", b"\x93NUMPY\x01\x00\x0e\x00{'shape': ((    "],
+)
 def test_what_is_no_npy_file_is_refused(folder, content):
     (folder / "x" / "embedding.npy").write_bytes(content)
     with pytest.raises(ContractViolation, match=r"not an \.npy file"):
@@ -91,15 +94,33 @@ def test_rows_without_a_known_name_each_are_refused(folder, lines, words):
         outputs.embedding(folder, "x", CELLS)
 
 
+def test_a_huge_array_is_refused_before_it_is_read(folder):
+    with (folder / "x" / "embedding.npy").open("wb") as file:
+        header = {"descr": "<f4", "fortran_order": False, "shape": (10**8, 8)}
+        np.lib.format.write_array_header_1_0(file, header)
+        file.truncate(file.tell() + 32 * 10**8)  # sparse on disk, 3 GB in memory
+    with pytest.raises(ContractViolation, match="100000000 rows for 3 cells"):
+        outputs.embedding(folder, "x", CELLS)
+
+
+def test_a_digest_is_that_of_the_files(folder):
+    import hashlib
+
+    content = (folder / "x" / "embedding.npy").read_bytes() + (folder / "x" / "cells.txt").read_bytes()
+    assert outputs.digest(folder, "x", "embed") == hashlib.sha256(content).hexdigest()
+
+
 def test_rows_for_cells_that_nobody_asked_for_are_refused(folder):
-    with pytest.raises(ContractViolation, match="rows for 1 cells that were not asked for"):
+    with pytest.raises(ContractViolation, match="3 rows for 2 cells"):
         outputs.embedding(folder, "x", CELLS[:2])
 
 
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ("{", "Invalid JSON"),
+        ("{", "is not JSON"),
+        ('{"contract": 1, "status": "ok", "timings": {"embed": NaN}}', "it holds NaN"),
+        ("[" * 100_000, "is not JSON"),
         ('{"contract": 1}', "status"),
         ('{"contract": 2, "status": "ok"}', "contract version 2"),
         ('{"contract": 1, "status": "ok", "timings": {"a": "long"}}', "timings.a"),

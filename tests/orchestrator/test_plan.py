@@ -106,6 +106,11 @@ def test_another_label_column_is_another_scoring_of_the_same_job():
         ({}, {"obs": {}}, "the task needs cell_type, which the dataset lacks"),
         ({"gene_ids": "ensembl"}, {}, "the model needs ensembl gene ids, the dataset has symbol ids"),
         ({"obs_roles": ["batch"]}, {}, "the model needs batch, which the dataset lacks"),
+        (
+            {"obs_roles": ["batch"]},
+            {"obs": {"cell_type": "label", "batch": "label"}},
+            "the model sees batch, which the task scores",
+        ),
         ({"obs_roles": ["cell_type"]}, {}, "the model sees cell_type, which the task scores"),
         ({"verbs": {"predict": {"scope": "cell"}}}, {}, "the task scores 'embed', the model can only predict"),
         ({"resources": {"gpu": "required"}}, {}, "the model needs a GPU"),
@@ -115,6 +120,15 @@ def test_what_does_not_apply_is_skipped_and_says_why(model_fields, dataset_field
     made = plan.make([chosen(model(**model_fields))], [data(dataset(**dataset_fields))], [TASKS["clustering"]], [1])
     assert made.jobs == made.scorings == ()
     assert words in made.skips[0].reason
+
+
+def test_another_version_of_what_scores_is_another_scoring_of_the_same_job():
+    def with_versions(**versions):
+        return plan.make([chosen(model())], [data(dataset())], [TASKS["clustering"]], [1], versions)
+
+    assert with_versions(igraph="1.0") == with_versions(igraph="1.0")
+    assert with_versions(igraph="1.0").jobs == with_versions(igraph="1.1").jobs
+    assert with_versions(igraph="1.0").scorings[0].id != with_versions(igraph="1.1").scorings[0].id
 
 
 def test_a_model_sees_the_roles_that_it_asks_for_and_no_others():

@@ -28,11 +28,17 @@ def test_a_job_that_was_interrupted_leaves_no_record_and_no_folder(store):
     assert list((store.root / "jobs").iterdir()) == []
 
 
+def write_output(folder):
+    (folder / "output" / "d").mkdir(parents=True)
+    (folder / "output" / "d" / "embedding.npy").write_text("x")
+
+
 def test_a_better_attempt_replaces_a_failed_one_and_never_the_other_way(store):
     for state, kept in (("timeout", "timeout"), ("ok", "ok"), ("timeout", "ok")):
         record = made_record(state=state)
         with store.workspace(record.job.id) as folder:
-            store.keep(folder, record)
+            write_output(folder)
+            assert store.keep(folder, record).state == kept
         assert store.record(record.job.id).state == kept
 
 

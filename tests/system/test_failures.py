@@ -66,6 +66,12 @@ def test_a_job_is_cancelled_within_seconds(models, engine, run_job):
     assert not left_over(engine, record.job.id, folder)
 
 
+def test_a_process_too_gets_its_seed_its_threads_and_a_home(models, run_job):
+    record, folder = run_job(models["misbehave"], pick_engine("local"), params={"how": "whoami"}, threads=2)
+    told = {"uid": str(os.getuid()), "home": str(folder / "scratch"), "threads": "2", "seed": "7"}
+    assert record.items[0].versions == told
+
+
 def left_over(engine, job, folder):
     if engine.name == "docker":
         import docker
@@ -99,5 +105,6 @@ class TestSandbox:
 
     def test_a_model_runs_as_the_caller_with_a_home_and_its_share_of_threads(self, models, engine, run_job):
         record, folder = run_job(models["misbehave"], engine, params={"how": "whoami"}, threads=2)
-        assert record.items[0].versions == {"uid": str(os.getuid()), "home": "/scratch", "threads": "2"}
+        told = {"uid": str(os.getuid()), "home": "/scratch", "threads": "2", "seed": "7"}
+        assert record.items[0].versions == told
         assert (folder / "output" / "item0" / "result.json").stat().st_uid == os.getuid()

@@ -58,7 +58,7 @@ def test_an_image_says_the_same_in_manifest_label_and_describe(model, engine, im
         import docker
 
         client = docker.from_env()
-        digest = image_of(model)
+        digest = image_of(model).digest
         assert json.loads(client.images.get(digest).labels[images.MANIFEST_LABEL]) == told
         described = client.containers.run(digest, ["describe"], remove=True, network_mode="none")
     else:
@@ -74,7 +74,7 @@ def test_a_selftest_passes_in_the_sandbox(model, image_of):
     import docker
 
     docker.from_env().containers.run(
-        image_of(model),
+        image_of(model).digest,
         ["selftest"],
         remove=True,
         network_mode="none",

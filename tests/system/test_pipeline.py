@@ -55,13 +55,89 @@ def test_a_failure_is_data_and_the_others_finish(cellgauge, made_catalog, engine
     again = cellgauge(*arguments)  # only what is missing is done again
     assert again.returncode == 1
     assert again.stderr.count("from the cache") == 2
-    assert "misbehave on made (seed 42): model error" in again.stderr
+    assert "misbehave how=crash on made (seed 42): model error" in again.stderr
     kept = json.loads(again.stdout)["results"]
     assert [cell["scores"] for cell in kept] == [cell["scores"] for cell in document["results"]]
 
     shown = cellgauge("show", failed[0]["job"][:10])
     assert "a bug in the model" in shown.stdout
     assert "model error" in shown.stdout
+
+
+def test_scores_are_those_of_the_cells_in_ones_own_order(cellgauge, made_catalog, made):
+    """The shell model's embedding is known, so is the score; a row that stands against another's label shows."""
+    import numpy as np
+    from sklearn.metrics import silhouette_score
+
+    total, genes = np.asarray(made.X.sum(axis=1)).ravel(), made.X.getnnz(axis=1)
+    rows = np.stack([np.log1p(total), genes], axis=1).astype("float32")
+    labels = made.obs["label"].to_numpy(dtype=str)
+    expected = (silhouette_score(rows, labels) + 1) / 2
+    assert abs(expected - (silhouette_score(np.random.default_rng(1).permutation(rows), labels) + 1) / 2) > 0.002, (
+        "the check can fail"
+    )
+    done = cellgauge("run", *common(made_catalog, "local"), "-m", "shell", "-t", "embedding", "--json")
+    assert json.loads(done.stdout)["results"][0]["scores"][0]["value"] == pytest.approx(expected, abs=1e-6)
+
+
+def test_a_job_that_ran_out_of_time_runs_again_and_one_that_is_done_does_not(cellgauge, made_catalog):
+    arguments = ["run", *common(made_catalog, "local"), "-m", "misbehave", "-t", "embedding", "--timeout", "1"]
+    for how, again in (("hang", "timeout"), ("well", "ok, from the cache")):
+        cellgauge(*arguments, "--set", f"misbehave.how={how}")
+        line = cellgauge(*arguments, "--set", f"misbehave.how={how}").stderr.splitlines()[-1 if how == "well" else 2]
+        assert again in line, line
+
+
+def test_a_term_signal_stops_what_runs_like_ctrl_c(cellgauge, made_catalog):
+    arguments = ["run", *common(made_catalog, "local"), "-m", "misbehave", "--set", "misbehave.how=hang"]
+    process = cellgauge(*arguments, start=True)
+    for line in process.stderr:
+        if "running" in line:
+            break
+    time.sleep(1)
+    process.send_signal(signal.SIGTERM)
+    _, error = process.communicate(timeout=20)
+    assert (process.returncode, "stopped on request" in error) == (130, True)
+
+
+def test_an_output_that_was_changed_since_is_not_scored(cellgauge, made_catalog, tmp_path):
+    import numpy as np
+
+    arguments = ["run", *common(made_catalog, "local"), "-m", "random", "--json", "-t"]
+    assert cellgauge(*arguments, "embedding").returncode == 0
+    (path,) = (tmp_path / "cellgauge-results").rglob("embedding.npy")
+    np.save(path, np.load(path) * 2)
+    (found,) = json.loads(cellgauge(*arguments, "clustering").stdout)["results"]
+    assert (found["state"], "was changed since it was checked" in found["reason"]) == ("infrastructure", True)
+
+
+def test_an_edited_model_runs_again(cellgauge, made_catalog, tmp_path, models):
+    import shutil
+
+    shutil.copytree(models["random"].folder, tmp_path / "own" / "mine")
+    for name in ("model.yaml", "model.py"):
+        path = tmp_path / "own" / "mine" / name
+        path.write_text(path.read_text().replace("name: random", "name: mine"))
+    arguments = [
+        "run",
+        *common(made_catalog, "local"),
+        "--models-path",
+        str(tmp_path / "own"),
+        "-m",
+        "mine",
+        "-t",
+        "embedding",
+    ]
+    assert cellgauge(*arguments).returncode == 0
+    assert "from the cache" in cellgauge(*arguments).stderr
+    path.write_text(path.read_text() + "\n")
+    assert "from the cache" not in cellgauge(*arguments).stderr
+
+
+def test_only_models_with_something_to_do_are_made(cellgauge, made_catalog, tmp_path):
+    """no_change only predicts, no task scores that: its image is not looked for, and `all` is no trouble."""
+    done = cellgauge("run", *common(made_catalog, "local"), "-m", "no_change,random", "-t", "embedding", "--json")
+    assert (done.returncode, json.loads(done.stdout)["states"]) == (0, {"not_applicable": 1, "ok": 1})
 
 
 def test_a_failed_job_that_is_mended_completes_the_table(cellgauge, made_catalog, tmp_path):
@@ -77,7 +153,7 @@ def test_ctrl_c_stops_what_runs_and_keeps_what_is_finished(cellgauge, made_catal
         "run", *common(made_catalog, engine_name), "-m", "random,misbehave", "--set", "misbehave.how=hang", start=True
     )
     for line in process.stderr:
-        if line.startswith("misbehave on made (seed 42): running"):
+        if line.startswith("misbehave how=hang on made (seed 42): running"):
             break
     time.sleep(1)
     process.send_signal(signal.SIGINT)
@@ -100,7 +176,7 @@ def test_several_seeds_and_variants_each_have_their_row(cellgauge, made_catalog)
         "run", *common(made_catalog, "local"), "-m", "random", "-t", "embedding", "-s", "1", "-s", "2", "-j", "2"
     )
     assert done.returncode == 0, done.stderr
-    assert "random (seed 1)" in done.stdout
+    assert "random\u00a0† (seed 1)" in done.stdout
     assert "2 of 2 results" in done.stdout
 
 
@@ -153,12 +229,10 @@ def test_automatic_choice_takes_docker_where_it_answers_and_never_in_silence_ano
 
 
 def test_without_docker_the_local_engine_is_taken_and_says_why(monkeypatch):
-    from cellgauge.engines import choose
-
     monkeypatch.setenv("DOCKER_HOST", "unix:///nowhere/docker.sock")
-    engine, why = choose("auto")
-    assert engine.name == "local"
-    assert "because no Docker engine answers (No such file or directory)" in why
+    code = "from cellgauge.engines import choose; engine, why = choose('auto'); print(engine.name, why)"
+    said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    assert said.startswith("local local engine, because no Docker engine answers (No such file or directory)")
 
 
 def test_a_model_that_cannot_run_stops_no_other(cellgauge, made_catalog, tmp_path):

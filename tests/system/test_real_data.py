@@ -30,6 +30,7 @@ def entries(real_data):
             "organism": told["organism"],
             "gene_ids": "symbol" if symbols else "ensembl",
             "gene_columns": {"ensembl": "ensembl_id"} if symbols else {},
+            "matrix": {"kind": "counts" if told["x_integer"] else "corrected"},
             "obs": {"cell_type": "cell_type"} if "cell_type" in told["obs_columns"] else {},
         }
     return found

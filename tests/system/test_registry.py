@@ -64,7 +64,7 @@ def pushed(registry, models, image_of):
     import docker
 
     client = docker.from_env()
-    client.images.get(image_of(models["random"])).tag(f"{registry}/lab/random", "1")
+    client.images.get(image_of(models["random"]).digest).tag(f"{registry}/lab/random", "1")
     lines = [
         json.loads(line) for line in client.images.push(f"{registry}/lab/random", "1").splitlines() if line.strip()
     ]
@@ -92,15 +92,15 @@ def registered(tmp_path, pushed):
 
 def ensure(model):
     said = []
-    return images.ensure(model, base_image=BASE, network="", say=said.append), said
+    return images.ensure(model, base_image=BASE, network="", say=said.append).digest, said
 
 
 def test_an_image_is_pulled_once_and_is_the_one_that_was_pushed(registered, models, image_of, pushed):
     model = registered()
-    assert images.present(model, BASE) == f"unbuilt:{pushed}"
+    assert images.present(model, BASE).digest == f"unbuilt:{pushed}"
     digest, said = ensure(model)
     assert said == [f"pulling {pushed}"]
-    assert digest == image_of(models["random"])
+    assert digest == image_of(models["random"]).digest
     assert ensure(model) == (digest, [])
 
 

@@ -69,8 +69,20 @@ class TestOracle:
             ORACLE["clustering_baseline"]["adjusted_rand_index"], abs=1e-6
         )
 
+    def test_the_hvg_model_is_log_normalised_counts(self, fixture):
+        counts, _, _ = fixture
+        found = shipped_model("hvg", counts, n_top_genes=400)
+        total = counts.sum(axis=1, keepdims=True)
+        assert np.asarray(found.todense()) == pytest.approx(np.log1p(counts / total * np.median(total)), rel=1e-5)
+        fewer = shipped_model("hvg", counts, n_top_genes=50)
+        assert fewer.shape == (600, 50)
+
 
 def pca_model(counts, **params):
+    return shipped_model("pca", counts, **params)
+
+
+def shipped_model(name, counts, **params):
     import importlib.util
     from types import SimpleNamespace
 
@@ -79,7 +91,7 @@ def pca_model(counts, **params):
 
     from support import ROOT
 
-    spec = importlib.util.spec_from_file_location("pca_model", ROOT / "model-images" / "pca" / "model.py")
+    spec = importlib.util.spec_from_file_location(f"{name}_model", ROOT / "model-images" / name / "model.py")
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module.embed(None, anndata.AnnData(sp.csr_matrix(counts)), SimpleNamespace(params=params, seed=42))
@@ -125,9 +137,23 @@ class TestIndependently:
         scanpy.tl.leiden(adata, flavor="igraph", n_iterations=2, directed=False, random_state=42)
         assert (leiden(points) == adata.obs["leiden"].to_numpy(dtype=str)).all()
 
-    def test_clusters_do_not_depend_on_how_many_cells_there_are_for_exactness(self):
-        points = np.random.default_rng(0).normal(size=(8300, 2))  # scanpy's own choice would be approximate here
-        assert (leiden(points, seed=1) == leiden(points, seed=1)).all()
+    def test_neighbours_stay_exact_where_scanpys_own_would_be_approximate(self):
+        import anndata
+        import scanpy
+
+        points = np.random.default_rng(0).normal(size=(8300, 2)).astype("float32")
+        adata = anndata.AnnData(points)
+        scanpy.pp.neighbors(adata, use_rep="X", transformer="sklearn", random_state=1)
+        assert "pynndescent" not in str(adata.uns["neighbors"])
+        scanpy.tl.leiden(adata, flavor="igraph", n_iterations=2, directed=False, random_state=1)
+        assert (leiden(points, seed=1) == adata.obs["leiden"].to_numpy(dtype=str)).all()
+
+    def test_huge_values_do_not_overflow(self):
+        random = np.random.default_rng(0)
+        labels = np.array(["a", "b"] * 50)
+        points = (random.normal(size=(100, 3)) + 10 * (labels == "a")[:, None]).astype("float32")
+        small, huge = (embedding.score(p, {"cell_type": labels})[0].value for p in (points, points * np.float32(1e19)))
+        assert huge == pytest.approx(small, abs=1e-5)
 
 
 @pytest.mark.parametrize("task", TASKS.values(), ids=TASKS)

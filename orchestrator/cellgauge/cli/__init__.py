@@ -1,5 +1,6 @@
 """The command line: parse, call, show. Only here are errors turned into words and exit codes."""
 
+import io
 import sys
 import traceback
 from typing import Annotated
@@ -44,6 +45,9 @@ def main() -> None:
     """Run the command line and exit with its code."""
     words = [word for word in sys.argv[1:] if word != "--debug"]  # it may stand anywhere
     as_json = "--json" in words
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")  # a terminal without † is no reason to fail
     try:
         # Not on its own, since then typer would print the errors, in another form; named also under `python -m`.
         sys.exit(typer.main.get_command(app).main(words, prog_name="cellgauge", standalone_mode=False))

@@ -1,5 +1,6 @@
 """Follows a run on stderr: a line a job with its state and time; on a terminal, also what is running now."""
 
+import signal
 import time
 from collections.abc import Iterator
 
@@ -24,6 +25,8 @@ def follow(events: Iterator[Progress], run: Run, store: Store) -> None:
     Interrupted
         After Ctrl-C, when everything that ran is stopped.
     """
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.default_int_handler)  # as Ctrl-C: what runs is stopped, what is done is kept
     try:
         _follow(events, run, store)
     except KeyboardInterrupt as problem:

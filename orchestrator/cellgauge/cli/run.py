@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from cellgauge.engines import Engine
+    from cellgauge.images import Runnable
     from cellgauge.pipeline import Prepared, Wanted
     from cellgauge.settings import Settings
     from cellgauge.specs import Model
@@ -127,7 +128,7 @@ def _prepare(
     tasks: list[str],
     seeds: list[str],
     assignments: list[str] | None,
-    image_of: Callable[["Model"], str],
+    image_of: Callable[["Model"], "Runnable"],
 ) -> "Prepared":
     from cellgauge import catalog, pipeline, settings
 
@@ -146,17 +147,14 @@ def _wanted(names: list[str], folders: "list[Path]", assignments: list[str]) -> 
     from cellgauge import catalog
     from cellgauge.pipeline import Wanted
 
-    pairs = [name.partition(":")[::2] for name in names]
+    known = catalog.manifests(folders)
+    pairs = [(name, variant or "default") for name, _, variant in (name.partition(":") for name in names)]
+    if ("all", "default") in pairs:
+        pairs = [(name, "default") for name in known] + [pair for pair in pairs if pair != ("all", "default")]
     more = "Models of your own: name their folder with --models-path."
-    picked = catalog.models(
-        folders, only=catalog.pick("model", [name for name, _ in pairs], catalog.manifests(folders), more)
-    )
-    if "all" in names:
-        pairs = [(name, "") for name in picked]
+    picked = catalog.models(folders, only=catalog.pick("model", [name for name, _ in pairs], known, more))
     overrides = _overrides(assignments, picked)
-    return [
-        Wanted(picked[name], variant or "default", overrides.get(name, {})) for name, variant in dict.fromkeys(pairs)
-    ]
+    return [Wanted(picked[name], variant, overrides.get(name, {})) for name, variant in dict.fromkeys(pairs)]
 
 
 def _overrides(assignments: list[str], picked: "dict[str, Model]") -> dict[str, dict[str, Any]]:
@@ -174,19 +172,24 @@ def _overrides(assignments: list[str], picked: "dict[str, Model]") -> dict[str, 
             )
         if model not in picked:
             raise UnknownNameError("model in this run", model, picked)
-        found.setdefault(model, {})[name] = yaml.safe_load(value)
+        try:
+            found.setdefault(model, {})[name] = yaml.safe_load(value)
+        except yaml.YAMLError as problem:
+            raise UsageError(f"--set {text}: '{value}' is not a value", "A number, true, false or a word.") from problem
     return found
 
 
-def _ensured(engine: "Engine", chosen: "Settings") -> Callable[["Model"], str]:
+def _ensured(engine: "Engine", chosen: "Settings") -> Callable[["Model"], "Runnable"]:
     from cellgauge import images
 
     if engine.name == "local":
-        return images.local
+        return lambda model: images.local(model, chosen.cache)
     return lambda model: images.ensure(model, base_image=chosen.base_image, network=chosen.build_network, say=say)
 
 
-def _present(engine: "Engine", chosen: "Settings") -> Callable[["Model"], str]:
+def _present(engine: "Engine", chosen: "Settings") -> Callable[["Model"], "Runnable"]:
     from cellgauge import images
 
-    return images.local if engine.name == "local" else lambda model: images.present(model, chosen.base_image)
+    if engine.name == "local":
+        return lambda model: images.local(model, chosen.cache)
+    return lambda model: images.present(model, chosen.base_image)

@@ -1,6 +1,7 @@
 """Opens a dataset's file and makes sure that it holds what its catalogue entry declares, before anything runs."""
 
 import warnings
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -54,12 +55,32 @@ def check(spec: DatasetSpec, path: Path, sha256: str) -> Dataset:
             if "are not unique" in lines:
                 hint += " adata.obs_names_make_unique() and var_names_make_unique() number repeated ids."
             raise DatasetError(f"dataset '{spec.name}' ({path}): {lines}", hint)
-        return Dataset(spec=spec, path=path, sha256=sha256, n_cells=adata.n_obs, n_genes=_width(spec, adata))
+        genes = len(_genes(spec, adata))
+        return Dataset(spec=spec, path=path, sha256=sha256, stamp=stamp(path), n_cells=adata.n_obs, n_genes=genes)
     finally:
         adata.file.close()
 
 
-def _misfits(spec: DatasetSpec, adata: Any) -> "Any":
+def stamp(path: Path) -> tuple[int, ...]:
+    """Tell a file from another one that takes its place."""
+    status = path.stat()
+    return status.st_ino, status.st_size, status.st_mtime_ns
+
+
+def reread(dataset: Dataset, *, backed: bool) -> "anndata.AnnData":
+    """Read a dataset that was checked before.
+
+    Raises
+    ------
+    DatasetError
+        If it is not the same file any more.
+    """
+    if not dataset.path.exists() or stamp(dataset.path) != dataset.stamp:
+        raise DatasetError(f"{dataset.path} was changed while it was in use", "Run the same command again.")
+    return read(dataset.path, backed=backed)
+
+
+def _misfits(spec: DatasetSpec, adata: Any) -> Iterator[str]:
     if adata.n_obs == 0 or adata.n_vars == 0:
         yield f"it holds {adata.n_obs} cells and {adata.n_vars} genes"
     for kind, names in (("cell", adata.obs_names), ("gene", _genes(spec, adata))):
@@ -71,6 +92,8 @@ def _misfits(spec: DatasetSpec, adata: Any) -> "Any":
         if looks != spec.gene_ids:
             yield f"gene_ids says {spec.gene_ids}, but the gene ids look like '{names[0]}'"
     slot = spec.matrix.slot
+    if slot == "X" and "X" not in adata.file:
+        yield "there is no X"
     if slot == "raw" and adata.raw is None:
         yield "there is no raw slot"
     if slot.startswith("layers/") and slot.removeprefix("layers/") not in adata.layers:
@@ -81,6 +104,8 @@ def _misfits(spec: DatasetSpec, adata: Any) -> "Any":
     for role, column in columns.items():
         if column not in adata.obs:
             yield f"obs has no column '{column}' for {role} (it has: {', '.join(adata.obs) or 'none'})"
+        elif role == "total_counts" and not _are_totals(adata.obs[column]):
+            yield f"obs column '{column}' for total_counts holds values that are no totals: text, NaN, 0 or less"
         elif adata.obs[column].isna().all():
             yield f"obs column '{column}' for {role} is empty"
     var = _var(spec, adata)
@@ -88,6 +113,14 @@ def _misfits(spec: DatasetSpec, adata: Any) -> "Any":
         if var is not None and column not in var:
             where = "raw.var" if spec.matrix.slot == "raw" else "var"
             yield f"{where} has no column '{column}' for {kind} ids (it has: {', '.join(var) or 'none'})"
+
+
+def _are_totals(column: Any) -> bool:
+    import numpy as np
+    import pandas as pd
+
+    totals = pd.to_numeric(column, errors="coerce").to_numpy(dtype=float)
+    return bool((np.isfinite(totals) & (totals > 0)).all())
 
 
 def _var(spec: DatasetSpec, adata: Any) -> Any:
@@ -99,7 +132,3 @@ def _var(spec: DatasetSpec, adata: Any) -> Any:
 def _genes(spec: DatasetSpec, adata: Any) -> Any:
     var = _var(spec, adata)
     return None if var is None else var.index
-
-
-def _width(spec: DatasetSpec, adata: Any) -> int:
-    return len(_genes(spec, adata))

@@ -33,11 +33,22 @@ def fetch(spec: DatasetSpec) -> tuple[Path, str]:
 
 def locate(spec: DatasetSpec) -> Path:
     """Turn a source into a path, without reading the file."""
-    parts = urlsplit(spec.source)
-    if parts.scheme == "file":
+    try:
+        parts = urlsplit(spec.source)
+    except ValueError as problem:
+        raise FetchError(f"dataset '{spec.name}': {spec.source}: {problem}", "Check the source.") from problem
+    if parts.scheme == "file" and not parts.netloc:
         return Path(unquote(parts.path))
+    if parts.scheme == "file":
+        raise FetchError(
+            f"dataset '{spec.name}': {spec.source} is no path on this machine",
+            f"Three slashes: file:///{parts.netloc}{parts.path}, or a plain path.",
+        )
     if parts.scheme == "package":
-        found = importlib.util.find_spec(parts.netloc)  # does not import the package
+        try:
+            found = importlib.util.find_spec(parts.netloc)  # does not import the package
+        except (ImportError, ValueError):
+            found = None
         if found is None or found.origin is None:
             raise FetchError(
                 f"dataset '{spec.name}' lies in the Python package '{parts.netloc}', which is not installed",

@@ -8,7 +8,7 @@ import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from cellgauge.data.check import read
+from cellgauge.data.check import read, reread
 from cellgauge.disk import explained
 from cellgauge.errors import DatasetError
 from cellgauge.specs import Dataset, View
@@ -75,7 +75,7 @@ def make(dataset: Dataset, view: View) -> Any:
     import numpy as np
     import pandas as pd
 
-    source = read(dataset.path, backed=False)
+    source = reread(dataset, backed=False)
     ids = opaque(source.obs_names, dataset.sha256)
     order = np.argsort(np.array(ids))
     obs = pd.DataFrame({role: source.obs[column].to_numpy() for role, column in view.obs.items()}, index=ids)
@@ -101,7 +101,7 @@ def annotations(dataset: Dataset, roles: dict[str, str]) -> "pd.DataFrame":
     """
     import pandas as pd
 
-    adata = read(dataset.path, backed=True)
+    adata = reread(dataset, backed=True)
     try:
         columns = {role: adata.obs[column].to_numpy() for role, column in roles.items()}
         return pd.DataFrame(columns, index=opaque(adata.obs_names, dataset.sha256))
@@ -155,7 +155,7 @@ def counts(adata: Any, view: View, path: Path) -> Any:
         smallest = np.median((smallest * totals)[filled]) / totals
     matrix.data /= np.repeat(smallest, np.diff(matrix.indptr))
     whole = np.round(matrix.data)
-    if (np.abs(matrix.data - whole) > INTEGER_TOLERANCE * (whole + 10)).any():
+    if not (np.abs(matrix.data - whole) <= INTEGER_TOLERANCE * (whole + 10)).all():
         raise DatasetError(
             f"{path}: no integer counts come out of the values in {slot}",
             "They may be scaled or corrected in another way. Point matrix.slot at raw counts.",

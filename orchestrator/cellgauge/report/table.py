@@ -95,4 +95,4 @@ def _notes(document: Document) -> Iterator[Text]:
 
 def printable(text: str) -> str:
     """Drop what could move a terminal's cursor or colour it: a model may have written the text."""
-    return "".join(character for character in text if character.isprintable())
+    return "".join(character for character in " ".join(text.split()) if character.isprintable())

@@ -1,5 +1,6 @@
 """What people write down: datasets and models."""
 
+import math
 from pathlib import Path
 from typing import Any, Literal
 
@@ -61,6 +62,8 @@ class Dataset(Spec):
     spec: DatasetSpec
     path: Path
     sha256: str
+    stamp: tuple[int, ...]
+    """Inode, size and time of change when the file was hashed: it must stay that very file while a run lasts."""
     n_cells: int
     n_genes: int
 
@@ -90,6 +93,8 @@ class ParamSpec(Spec):
         types = {"integer": int, "number": (int, float), "string": str, "boolean": bool}
         if not isinstance(value, types[self.type]) or (isinstance(value, bool) and self.type != "boolean"):  # type: ignore[arg-type]
             return f"{value!r} is not of type {self.type}"
+        if isinstance(value, float) and not math.isfinite(value):
+            return f"{value!r} is not a finite number"
         if self.minimum is not None and isinstance(value, int | float) and value < self.minimum:
             return f"{value!r} is below the minimum {self.minimum:g}"
         if self.maximum is not None and isinstance(value, int | float) and value > self.maximum:

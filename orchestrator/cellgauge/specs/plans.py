@@ -11,7 +11,7 @@ from cellgauge_model.contract import Param
 class View(Spec):
     """What a model sees of a dataset; two equal views are one file."""
 
-    format: Literal[1] = 1
+    format: Literal[2] = 2
     """Raised whenever the same dataset would be written differently."""
     sha256: str
     """Of the dataset's file."""

@@ -113,7 +113,12 @@ for item in request["items"]:
             item,
             good,
             names,
-            versions={"uid": str(os.getuid()), "home": os.environ["HOME"], "threads": os.environ["OMP_NUM_THREADS"]},
+            versions={
+                "uid": str(os.getuid()),
+                "home": os.environ["HOME"],
+                "threads": os.environ["OMP_NUM_THREADS"],
+                "seed": str(request["seed"]),
+            },
         )
     else:
         write(item, good, names)
