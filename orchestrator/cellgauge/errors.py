@@ -12,7 +12,7 @@
   * ContractViolation           7   (caught by `execute`, becomes a run record)
   * Interrupted               130
 
-Exit code 1 is also that of a run in which a planned cell is missing.
+Exit code 1 is also that of a run in which a planned result is missing.
 """
 
 import difflib

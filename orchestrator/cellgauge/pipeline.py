@@ -144,11 +144,12 @@ def show(prepared: Prepared, store: Store, cache: Path) -> dict[str, list[Given]
         If the cache cannot be written.
     """
     done, _ = reusable(prepared.plan, store)
-    return {
-        job.id: [_give(prepared.datasets[one.name], one.view, cache) for one in job.datasets]
-        for job in prepared.plan.jobs
-        if job.id not in done
-    }
+    waiting = [job for job in prepared.plan.jobs if job.id not in done]
+    shown: dict[tuple[str, str], Given] = {}  # many models see one view: it is written and read once
+    for one in (one for job in waiting for one in job.datasets):
+        if (one.name, one.view.id) not in shown:
+            shown[one.name, one.view.id] = _give(prepared.datasets[one.name], one.view, cache)
+    return {job.id: [shown[one.name, one.view.id] for one in job.datasets] for job in waiting}
 
 
 def evaluate(

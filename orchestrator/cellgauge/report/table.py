@@ -42,7 +42,7 @@ def _table(dataset: str, entries: list[Entry], tasks: Mapping[str, Task], baseli
         for number, (metric, short) in enumerate(_headline(task, tasks, entries).items()):
             name = Text(task.replace("_", " "), style="bold") if number == 0 else Text()
             name.append(f"\n{short}", style="not bold")
-            table.add_column(name, justify="right", vertical="bottom", overflow="fold")
+            table.add_column(name, justify="right", vertical="bottom", overflow="fold", min_width=6)
             columns.append((task, metric))
     rows: dict[tuple[str, int], dict[str, Entry]] = {}
     for entry in entries:

@@ -1,7 +1,6 @@
 """What is decided before anything is done."""
 
 from functools import cached_property
-from typing import Literal
 
 from cellgauge.specs.base import GeneIds, Name, Spec, Verb, identity
 from cellgauge.specs.catalogue import Matrix
@@ -11,7 +10,7 @@ from cellgauge_model.contract import Param
 class View(Spec):
     """What a model sees of a dataset; two equal views are one file."""
 
-    format: Literal[2] = 2
+    format: int = 2
     """Raised whenever the same dataset would be written differently."""
     sha256: str
     """Of the dataset's file."""
