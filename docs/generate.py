@@ -21,6 +21,8 @@ from cellgauge_model import contract
 
 REFERENCE = Path(__file__).parent / "reference"
 MADE = "<!-- Made by docs/generate.py; change the code, then run: make reference -->\n\n"
+DEFAULTS = {"cache": "the user's cache folder, `~/.cache/cellgauge`"}
+"""Of settings whose default is worked out."""
 SCHEMAS = {
     "request": contract.RunRequest,
     "result": contract.RunResult,
@@ -75,12 +77,14 @@ def _command(command: Any, name: str) -> Iterator[str]:
 
 def settings() -> str:
     """Every environment variable."""
-    rows = [
-        f"| `CELLGAUGE_{name.upper()}` | {' '.join((field.description or '').split())} |"
-        for name, field in Settings.model_fields.items()
-    ]
+    rows = []
+    for name, field in Settings.model_fields.items():
+        variable = field.validation_alias or f"CELLGAUGE_{name.upper()}"
+        known = field.default not in (None, "", ()) and not field.is_required() and field.default_factory is None
+        default = DEFAULTS.get(name, f"`{field.default}`" if known else "")
+        rows.append(f"| `{variable}` | {' '.join((field.description or '').split())} | {default} |")
     words = "An option of the command line comes before its variable. Several paths are separated by `:`.\n"
-    return "\n".join(["# Settings", "", words, "| variable | meaning |", "|---|---|", *rows, ""])
+    return "\n".join(["# Settings", "", words, "| variable | meaning | default |", "|---|---|---|", *rows, ""])
 
 
 def exit_codes() -> str:

@@ -146,19 +146,25 @@ def counts(adata: Any, view: View, path: Path) -> Any:
                 + elsewhere,
             )
         return matrix
+    totals = adata.obs[view.matrix.total_counts].to_numpy(dtype=float) if view.matrix.total_counts else None
+    return _recovered(matrix, totals, f"{path}: no integer counts come out of the values in {slot}")
+
+
+def _recovered(matrix: Any, totals: Any, complaint: str) -> Any:
+    """Turn log(1 + s·c), with one factor s per cell, back into integers c; `matrix` is used up."""
+    import numpy as np
+
     np.expm1(matrix.data, out=matrix.data)
     filled = np.diff(matrix.indptr) > 0
-    smallest = np.ones(matrix.shape[0])
-    smallest[filled] = np.minimum.reduceat(matrix.data, matrix.indptr[:-1][filled])
-    if view.matrix.total_counts:
-        totals = adata.obs[view.matrix.total_counts].to_numpy(dtype=float)
-        smallest = np.median((smallest * totals)[filled]) / totals
-    matrix.data /= np.repeat(smallest, np.diff(matrix.indptr))
+    scale = np.ones(matrix.shape[0])
+    scale[filled] = np.minimum.reduceat(matrix.data, matrix.indptr[:-1][filled])
+    if totals is not None:
+        scale = np.median((scale * totals)[filled]) / totals
+    matrix.data /= np.repeat(scale, np.diff(matrix.indptr))
     whole = np.round(matrix.data)
     if not (np.abs(matrix.data - whole) <= INTEGER_TOLERANCE * (whole + 10)).all():
         raise DatasetError(
-            f"{path}: no integer counts come out of the values in {slot}",
-            "They may be scaled or corrected in another way. Point matrix.slot at raw counts.",
+            complaint, "They may be scaled or corrected in another way. Point matrix.slot at raw counts."
         )
     matrix.data = whole
     return matrix.astype(np.float32)
