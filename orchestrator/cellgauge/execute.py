@@ -237,6 +237,7 @@ _CODES: dict[int | None, tuple[State, str]] = {
     contract.EXIT_INVALID_INPUT: ("model_error", "says that its input is invalid (exit code 3)"),
     contract.EXIT_WEIGHTS: ("model_error", "says that weights are missing or damaged (exit code 4)"),
     contract.EXIT_RESOURCES: ("out_of_memory", "says that it ran out of resources (exit code 5)"),
+    **dict.fromkeys(contract.EXIT_CANCELLED, ("cancelled", "was told to stop from outside (SIGINT or SIGTERM)")),
     contract.EXIT_NOT_APPLICABLE: ("not_applicable", "says that it is not meant for this input (exit code 99)"),
 }
 

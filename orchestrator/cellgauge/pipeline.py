@@ -58,7 +58,7 @@ class Finished:
 
 @dataclass(frozen=True)
 class Scored:
-    """A cell of the table is filled, or a filled one is used again."""
+    """A place in the table is filled, or a result that was there is used again."""
 
     result: TaskResult
     reused: bool

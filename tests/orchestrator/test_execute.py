@@ -30,6 +30,8 @@ from support import made_job, made_model, write_good_output
         (Exit(code=4), None, "", "model_error"),
         (Exit(code=5), None, "", "out_of_memory"),
         (Exit(code=99), None, "", "not_applicable"),
+        (Exit(code=130), None, "", "cancelled"),
+        (Exit(code=143), None, "", "cancelled"),
         (Exit(code=77), None, "", "model_error"),
         (Exit(code=1), RunResult(1, "failed", error=Problem("gpu_out_of_memory", "x")), "", "gpu_out_of_memory"),
         (Exit(code=5), RunResult(1, "failed", error=Problem("out_of_memory", "x")), "", "out_of_memory"),
