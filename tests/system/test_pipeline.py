@@ -23,7 +23,10 @@ def cellgauge(tmp_path, made_catalog):
     def call(*arguments, start=False, **options):
         command = [sys.executable, "-m", "cellgauge", *arguments]
         if start:
-            return subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+            # A shell starts its background jobs with Ctrl-C ignored, and whatever runs the tests may be one.
+            heard = lambda: signal.signal(signal.SIGINT, signal.SIG_DFL)  # noqa: E731
+            pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+            return subprocess.Popen(command, cwd=tmp_path, text=True, preexec_fn=heard, **pipes)
         return subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False, **options)
 
     return call
