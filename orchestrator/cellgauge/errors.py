@@ -8,6 +8,7 @@
     * FetchError
   * EngineError                 5
     * ImageError
+    * GpuError
   * StorageError                6
   * ContractViolation           7   (caught by `execute`, becomes a run record)
   * Interrupted               130
@@ -69,9 +70,18 @@ class EngineError(CellgaugeError):
 
     exit_code = 5
 
+    def __init__(self, message: str, hint: str = "", *, lasting: bool = False) -> None:
+        super().__init__(message, hint)
+        self.lasting = lasting
+        """True if another attempt would end the same way."""
+
 
 class ImageError(EngineError):
     """A model's image cannot be found, pulled or built."""
+
+
+class GpuError(EngineError):
+    """A GPU was asked for and cannot be had: no driver, no such device, not enough memory."""
 
 
 class StorageError(CellgaugeError):
