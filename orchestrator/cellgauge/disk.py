@@ -1,10 +1,13 @@
-"""What the file system says, in words; and files put elsewhere without copying."""
+"""What the file system says, in words; files put elsewhere without copying; and folders of others, measured and
+removed."""
 
 import errno
 import os
 import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager
+import stat
+import sys
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from cellgauge.errors import StorageError
@@ -56,3 +59,44 @@ def copy(source: Path, target: Path) -> None:
     """Copy a file, contents alone."""
     target.parent.mkdir(parents=True, exist_ok=True)
     shutil.copyfile(source, target)
+
+
+def used(folders: Iterable[Path], most: int) -> int:
+    """Measure what lies in folders, in bytes on the disk, following no link; counting ends once it is past `most`.
+
+    Every entry counts as 4 KiB at least, so that a million empty files are not nothing. A folder that cannot be read
+    counts as everything: whoever wrote it has hidden it.
+    """
+    total, waiting = 0, [str(folder) for folder in folders]
+    while waiting and total <= most:
+        try:
+            with os.scandir(waiting.pop()) as entries:
+                for entry in entries:
+                    with suppress(FileNotFoundError):  # it was removed meanwhile
+                        status = entry.stat(follow_symlinks=False)
+                        total += max(status.st_blocks * 512, 4096)
+                        if stat.S_ISDIR(status.st_mode):
+                            waiting.append(entry.path)
+        except FileNotFoundError:
+            continue
+        except PermissionError:
+            return most + 1
+    return total
+
+
+def remove(folder: Path) -> None:
+    """Remove a folder whatever the permissions in it are; what cannot be removed stays, and so does all around it."""
+
+    def unlock(function: Callable[..., object], path: str, _: object) -> None:
+        with suppress(OSError):
+            for locked in (Path(path).parent, Path(path)):
+                if locked.is_relative_to(folder) and locked.is_dir() and not locked.is_symlink():
+                    locked.chmod(0o700)
+            if function in (os.open, os.scandir, os.lstat):
+                shutil.rmtree(path)
+            else:
+                function(path)
+
+    if folder.exists():
+        told = {"onexc" if sys.version_info >= (3, 12) else "onerror": unlock}
+        shutil.rmtree(folder, **told)  # type: ignore[arg-type]

@@ -18,6 +18,10 @@ Exit code 1 is also that of a run in which a planned result is missing.
 
 import difflib
 from collections.abc import Iterable
+from typing import Literal
+
+Phase = Literal["pull", "prepare", "start", "run", "check", "score"]
+"""What was being done."""
 
 
 class CellgaugeError(Exception):
@@ -70,10 +74,11 @@ class EngineError(CellgaugeError):
 
     exit_code = 5
 
-    def __init__(self, message: str, hint: str = "", *, lasting: bool = False) -> None:
+    def __init__(self, message: str, hint: str = "", *, lasting: bool = False, phase: "Phase | None" = None) -> None:
         super().__init__(message, hint)
         self.lasting = lasting
         """True if another attempt would end the same way."""
+        self.phase = phase
 
 
 class ImageError(EngineError):

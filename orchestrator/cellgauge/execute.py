@@ -1,29 +1,30 @@
-"""Runs one job: writes its request, starts it through an engine, checks what came out. One `Job` → one `RunRecord`."""
+"""Starts a model once for one or several jobs: writes its request, runs it, checks what came out of each job."""
 
 import os
 import platform
-import re
-import shutil
-import signal
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from threading import Event
 
 from pydantic import ValidationError
+from tenacity import Retrying, retry_if_result, stop_after_attempt, wait_random_exponential
 
 import cellgauge
-from cellgauge import outputs, store
+from cellgauge import disk, outputs, provenance, store
 from cellgauge.disk import copy, explained, link
-from cellgauge.engines import Engine, Exit, Launch
+from cellgauge.engines import Cancel, Engine, Exit, Launch
 from cellgauge.errors import ContractViolation, EngineError
-from cellgauge.specs import ItemRecord, Job, Model, RunRecord, State, Verb
+from cellgauge.machine import describe
+from cellgauge.outcome import ended, log_tail
+from cellgauge.specs import Attempt, Changes, ItemRecord, Job, Limits, Model, RunRecord, Verb
 from cellgauge_model import contract
 from cellgauge_model.contract import Item, RunRequest, RunResult
 
-LOG_TAIL = 20
-LOG_TAIL_BYTES = 64 << 10
+LONGEST_PAUSE = 30.0
+"""Seconds between two attempts, at most."""
+THERE = "/{job}"
+"""Stands for the job's folder, which has another name while the job runs."""
 
 
 @dataclass(frozen=True)
@@ -40,12 +41,36 @@ class Given:
 
 
 @dataclass(frozen=True)
-class Limits:
-    """What one job may use."""
+class Work:
+    """A job and its items."""
 
-    threads: int = 1
-    time_limit: float | None = None
-    """Seconds; None: what the manifest says."""
+    job: Job
+    given: Sequence[Given]
+
+
+@dataclass(frozen=True)
+class Terms:
+    """What one start may use, and how it is done."""
+
+    cpus: int = 1
+    changes: Changes = field(default_factory=Changes)
+    retries: int = 0
+    """Further attempts after an infrastructure fault."""
+    pause: float = 1.0
+    """Seconds before the first of them; then twice as long each time, and some chance."""
+    run: str = ""
+    gpus: tuple[str, ...] = ()
+    weights: Path | None = None
+    fault: EngineError | None = None
+    """Why it cannot even start, if that is known already."""
+
+
+@dataclass(frozen=True)
+class Done:
+    """A job that has ended, and the folder that holds all of it."""
+
+    record: RunRecord
+    folder: Path
 
 
 @dataclass
@@ -58,22 +83,24 @@ class _Clock:
         self.seconds[phase], self.began = round(now - self.began, 4), now
 
 
-def run(
-    job: Job,
-    model: Model,
-    given: Sequence[Given],
-    folder: Path,
-    engine: Engine,
-    limits: Limits,
-    cancel: Event,
-    fault: str = "",
-) -> RunRecord:
-    """Run a job in an empty folder. Whatever the model does, the answer is a record, not an exception.
+@dataclass(frozen=True)
+class _End:
+    """How the last attempt ended."""
 
-    Parameters
-    ----------
-    fault
-        Why it cannot even start, if that is known already.
+    exit: Exit
+    fault: EngineError | None
+    attempts: tuple[Attempt, ...] = ()
+
+
+def run(
+    work: Sequence[Work], model: Model, folder: Path, engine: Engine, terms: Terms, cancel: Cancel
+) -> tuple[list[Done], list[Work]]:
+    """Start a model in an empty folder. Whatever it does, the answer is a record a job, not an exception.
+
+    Returns
+    -------
+    The jobs that have ended; and those that were never reached, since the model broke down at one before them. They
+    have to be started again.
 
     Raises
     ------
@@ -82,46 +109,38 @@ def run(
     """
     started, clock = store.now_utc(), _Clock()
     with explained(folder):
-        launch = _prepare(job, model, given, folder, limits, sealed=engine.sandbox.get("inputs") == "read-only")
+        launch = _prepare(work, model, folder, terms, engine)
     clock.lap("prepare")
-    exit = Exit(code=None, cancelled=cancel.is_set())
-    try:
-        if not cancel.is_set() and not fault:
-            exit = engine.run(launch, cancel)
-    except EngineError as problem:
-        fault = problem.message
+    end = _try(launch, engine, terms, cancel)
     clock.lap("run")
+    clock.seconds["start"] = round(end.exit.start_seconds, 4)
+    clock.seconds["run"] = round(clock.seconds["run"] - end.exit.start_seconds, 4)
+    left = _unreached(work, launch, end)
+    done = []
     with explained(folder):
         tail = log_tail(launch.log)
-        items = tuple(_judge(one, launch, exit, fault, tail) for one in given)
-        shutil.rmtree(launch.scratch, ignore_errors=True)
-        if all(item.state == "ok" for item in items):
-            for one in given:
-                for name in one.files:
-                    (launch.input / name).unlink()  # the view stays in the cache; a failed job keeps it, for replay
-    clock.lap("check")
-    worst = next((item for item in items if item.state != "ok"), items[0])
-    return RunRecord(
-        job=job,
-        state=worst.state,
-        reason=worst.reason,
-        items=items,
-        engine=engine.name,
-        sandbox=engine.sandbox,
-        exit_code=exit.code,
-        log_tail=tail if worst.state != "ok" else (),
-        started=started,
-        seconds=clock.seconds,
-        host=platform.node(),
-        cellgauge=cellgauge.__version__,
-    )
+        for one in (one for one in work if one not in left):
+            items = tuple(_judge(given, launch, end, tail) for given in one.given) or _never(one.job, launch, end)
+            clock.lap("check")
+            record = _record(one.job, items, launch, end, engine, tail)
+            record = record.model_copy(update={"started": started, "seconds": dict(clock.seconds)})
+            if len(work) > 1:
+                together = tuple(other.job.id for other in work)
+                record = record.model_copy(update={"together": together})
+            done.append(Done(record, _own_folder(one, launch, folder) if len(work) > 1 else folder))
+        disk.remove(launch.scratch)
+        for finished, one in ((finished, one) for finished in done for one in work if one.job == finished.record.job):
+            _tidy(finished, one)
+    return done, left
 
 
-def _prepare(job: Job, model: Model, given: Sequence[Given], folder: Path, limits: Limits, *, sealed: bool) -> Launch:
-    needs = model.spec.resources
-    cells = max(len(one.cells) for one in given)
+def _prepare(work: Sequence[Work], model: Model, folder: Path, terms: Terms, engine: Engine) -> Launch:
+    job = work[0].job
+    given = [one for each in work for one in each.given]
+    limits = Limits.of(model.spec.resources, (len(one.cells) for one in given), terms.changes, terms.cpus)
     launch = Launch(
-        job=job.id,
+        jobs=tuple(one.job.id for one in work),
+        run=terms.run,
         verb=job.verb,
         model=model.spec.name,
         image=job.image,
@@ -130,19 +149,24 @@ def _prepare(job: Job, model: Model, given: Sequence[Given], folder: Path, limit
         input=folder / "input",
         output=folder / "output",
         scratch=folder / "scratch",
+        weights=terms.weights,
         log=folder / "log.txt",
-        cpus=limits.threads,
-        memory_mb=needs.memory_mb + needs.memory_mb_per_10k_cells * cells // 10_000,
-        shm_mb=needs.shm_mb,
-        time_limit=limits.time_limit or needs.time_limit,
+        limits=limits,
+        gpus=terms.gpus,
+        allow=job.allow,
     )
     for path in (launch.input, launch.output, launch.scratch):
         path.mkdir()
+    # Where the engine cannot keep a model from writing to its input, it gets a copy: views are shared.
+    place = link if engine.sandbox(launch).get("inputs") == "read-only" else copy
     for one in given:
         for name, source in one.files.items():
-            # Where the engine cannot keep a model from writing to its input, it gets a copy: views are shared.
-            place = link if sealed else copy
             place(source, launch.input / name)
+    _ask(job, given, launch, launch.input)
+    return launch
+
+
+def _ask(job: Job, given: Sequence[Given], launch: Launch, folder: Path) -> None:
     request = RunRequest(
         contract=job.contract,
         job=job.id,
@@ -151,14 +175,75 @@ def _prepare(job: Job, model: Model, given: Sequence[Given], folder: Path, limit
         items=[one.item for one in given],
         params=dict(job.params),
         seed=job.seed,
-        threads=limits.threads,
-        time_limit=launch.time_limit,
+        device="cuda" if launch.gpus else "cpu",
+        threads=launch.limits.cpus,
+        time_limit=launch.limits.time,
     )
-    contract.write_atomically(launch.input / contract.REQUEST, contract.to_json(request))
-    return launch
+    contract.write_atomically(folder / contract.REQUEST, contract.to_json(request))
 
 
-def _judge(one: Given, launch: Launch, exit: Exit, fault: str, tail: Sequence[str]) -> ItemRecord:
+def _try(launch: Launch, engine: Engine, terms: Terms, cancel: Cancel) -> _End:
+    """Run it; and again, after a pause, where the fault was neither the model's nor a lasting one."""
+    attempts: list[Attempt] = []
+
+    def once() -> _End:
+        started, began = store.now_utc(), time.perf_counter()
+        try:
+            if terms.fault:
+                raise terms.fault
+            if cancel.asked:
+                return _End(Exit(code=None, cancelled=True), None, tuple(attempts))
+            return _End(engine.run(launch, cancel), None, tuple(attempts))
+        except EngineError as problem:
+            seconds = {"run": round(time.perf_counter() - began, 4)}
+            end = _End(Exit(code=None), problem, tuple(attempts))
+            attempts.append(
+                Attempt(
+                    run=terms.run,
+                    state="infrastructure",
+                    phase=problem.phase or "start",
+                    reason=problem.message,
+                    started=started,
+                    seconds=seconds,
+                    log=f"attempts/{launch.run or 'run'}-{len(attempts) + 1}.txt",
+                )
+            )
+            return end
+
+    def again(_: object) -> None:
+        kept = launch.log.parent / attempts[-1].log
+        with explained(kept):
+            kept.parent.mkdir(exist_ok=True)
+            if launch.log.exists():
+                launch.log.rename(kept)
+            for path in (launch.output, launch.scratch):
+                disk.remove(path)
+                path.mkdir()
+
+    found: _End = Retrying(
+        retry=retry_if_result(lambda end: bool(end.fault and not end.fault.lasting and not cancel.asked)),
+        stop=stop_after_attempt(1 + terms.retries),
+        wait=wait_random_exponential(multiplier=terms.pause, max=LONGEST_PAUSE),
+        sleep=cancel.sleep,
+        before_sleep=again,
+        retry_error_callback=lambda state: state.outcome and state.outcome.result(),
+    )(once)
+    if found.fault and cancel.asked and not found.fault.lasting:
+        return _End(Exit(code=None, cancelled=True), None, found.attempts)
+    return found
+
+
+def _unreached(work: Sequence[Work], launch: Launch, end: _End) -> list[Work]:
+    """Find the jobs of which the model has said nothing, but for the one that it broke down at."""
+    if len(work) == 1 or end.fault or end.exit.cancelled or end.exit.code == 0:
+        return []
+    silent = [one for one in work if not any(outputs.told(launch.output, given.item.name) for given in one.given)]
+    at = outputs.progress(launch.output)
+    broke = [one for one in silent if at and any(given.item.name == at.item for given in one.given)] or silent
+    return [one for one in silent if one is not broke[0]]
+
+
+def _judge(one: Given, launch: Launch, end: _End, tail: Sequence[str]) -> ItemRecord:
     """Decide one item's state: its own result counts, where there is a good one; otherwise how the process ended."""
     name = one.item.name
     try:
@@ -170,10 +255,15 @@ def _judge(one: Given, launch: Launch, exit: Exit, fault: str, tail: Sequence[st
     except (OSError, ValidationError) as problem:
         reason = problem.strerror if isinstance(problem, OSError) else problem.errors()[0]["msg"]
         return ItemRecord(name=name, state="contract_violation", reason=f"the output cannot be read: {reason}")
-    state, reason = ended(exit, result, fault, launch.time_limit)
-    if result is None and state == "model_error" and tail:
-        reason += f": {_cause(tail)[:500]}"
+    fault = end.fault.message if end.fault else ""
+    state, reason = ended(end.exit, result, fault, launch.limits, tail)
     return ItemRecord(name=name, state=state, reason=reason, **_told(result))
+
+
+def _never(job: Job, launch: Launch, end: _End) -> tuple[ItemRecord, ...]:
+    """Say of a job that had nothing to start with how it ended."""
+    state, reason = ended(end.exit, None, end.fault.message if end.fault else "", launch.limits)
+    return tuple(ItemRecord(name=one.name, state=state, reason=reason) for one in job.datasets)
 
 
 def _accept(one: Given, output: Path, verb: Verb, result: RunResult) -> ItemRecord:
@@ -192,81 +282,73 @@ def _told(result: RunResult | None) -> dict[str, object]:
     return {
         "gene_coverage": result.gene_coverage,
         "timings": result.timings,
+        "cpu_seconds": result.cpu_seconds,
+        "peaks": result.peaks,
         "peak_memory": result.peak_memory,
         "versions": result.versions,
         "warnings": tuple(result.warnings),
     }
 
 
-def ended(exit: Exit, result: RunResult | None, fault: str, time_limit: float) -> tuple[State, str]:
-    """Name what happened to an item without a good result. Pure; the engine's word counts before the model's.
-
-    Parameters
-    ----------
-    result
-        What the model itself says, if it said anything.
-    fault
-        What went wrong in the engine, if anything did.
-    """
-    if fault:
-        return "infrastructure", fault
-    if exit.cancelled:
-        return "cancelled", "stopped on request"
-    if exit.timed_out:
-        return "timeout", f"stopped after its limit of {time_limit:g} s"
-    if exit.oom_killed:
-        return "out_of_memory", "killed by the kernel: it used more memory than its limit"
-    if result is not None and result.error is not None:
-        return _said(result.error)
-    if exit.code in _CODES:
-        return _CODES[exit.code]
-    if exit.code == 0:
-        return "contract_violation", "exited with 0 and wrote no result.json (does the program call `serve`?)"
-    if number := _signal_number(exit.code):
-        return "model_error", f"killed by {number}"
-    return "model_error", f"exited with {exit.code}"
-
-
-def _cause(tail: Sequence[str]) -> str:
-    """Pick the line that says most: an exception's, or the last. stdout and stderr may be mixed up."""
-    return next((line for line in reversed(tail) if re.match(r"[\w.]*(Error|Exception|Interrupt)\b", line)), tail[-1])
+def _record(
+    job: Job, items: tuple[ItemRecord, ...], launch: Launch, end: _End, engine: Engine, tail: tuple[str, ...]
+) -> RunRecord:
+    worst = next((item for item in items if item.state != "ok"), items[0])
+    phase = None if worst.state == "ok" else "check" if worst.state == "contract_violation" else "run"
+    if end.fault:
+        phase = end.fault.phase or "start"
+    return RunRecord(
+        job=job,
+        state=worst.state,
+        reason=worst.reason,
+        phase=phase,
+        items=items,
+        run=launch.run,
+        attempts=end.attempts,
+        engine=engine.name,
+        sandbox=engine.sandbox(launch),
+        exit_code=end.exit.code,
+        log_tail=tail if worst.state != "ok" else (),
+        started="",
+        seconds={},
+        limits=launch.limits,
+        used=end.exit.used,
+        replay=_replay(engine, launch),
+        host=platform.node(),
+        machine=describe(),
+        cellgauge=cellgauge.__version__,
+        code=provenance.code(),
+    )
 
 
-_CODES: dict[int | None, tuple[State, str]] = {
-    contract.EXIT_BAD_REQUEST: ("contract_violation", "refused the request (exit code 2)"),
-    contract.EXIT_INVALID_INPUT: ("model_error", "says that its input is invalid (exit code 3)"),
-    contract.EXIT_WEIGHTS: ("model_error", "says that weights are missing or damaged (exit code 4)"),
-    contract.EXIT_RESOURCES: ("out_of_memory", "says that it ran out of resources (exit code 5)"),
-    **dict.fromkeys(contract.EXIT_CANCELLED, ("cancelled", "was told to stop from outside (SIGINT or SIGTERM)")),
-    contract.EXIT_NOT_APPLICABLE: ("not_applicable", "says that it is not meant for this input (exit code 99)"),
-}
+def _replay(engine: Engine, launch: Launch) -> tuple[str, ...]:
+    here = Path(THERE)
+    paths = {"input": here / "input", "output": here / "output", "scratch": here / "scratch", "log": here / "log.txt"}
+    return tuple(word.replace(THERE, THERE[1:]) for word in engine.replay(launch.model_copy(update=paths)))
 
 
-def _said(error: contract.Problem) -> tuple[State, str]:
-    states: dict[str, State] = {
-        "not_applicable": "not_applicable",
-        "out_of_memory": "out_of_memory",
-        "gpu_out_of_memory": "gpu_out_of_memory",
-    }
-    return states.get(error.type, "model_error"), error.message[:2000]
+def _own_folder(one: Work, launch: Launch, folder: Path) -> Path:
+    """Give a job that was done with others a folder as if it had been done alone."""
+    own = folder / one.job.id
+    (own / "input").mkdir(parents=True)
+    (own / "output").mkdir()
+    _ask(one.job, one.given, launch, own / "input")
+    for given in one.given:
+        for name in given.files:
+            (launch.input / name).rename(own / "input" / name)
+        if os.path.lexists(launch.output / given.item.name):
+            (launch.output / given.item.name).rename(own / "output" / given.item.name)
+    for path in _logs(folder):
+        link(path, own / path.relative_to(folder))
+    return own
 
 
-def _signal_number(code: int | None) -> str:
-    """Name the signal behind an exit code: 128 + n from a container, -n from a process."""
-    number = -code if code is not None and code < 0 else code - 128 if code is not None and code > 128 else 0
-    try:
-        return signal.Signals(number).name
-    except ValueError:
-        return ""
+def _logs(folder: Path) -> Iterator[Path]:
+    yield from (path for path in (folder / "log.txt", *sorted((folder / "attempts").glob("*"))) if path.exists())
 
 
-def log_tail(path: Path) -> tuple[str, ...]:
-    """Read a log's last lines, without what would move a terminal's cursor."""
-    try:
-        with path.open("rb") as log:
-            log.seek(max(0, os.fstat(log.fileno()).st_size - LOG_TAIL_BYTES))
-            text = log.read().decode(errors="replace")
-    except FileNotFoundError:
-        return ()
-    lines = ["".join(c for c in line if c.isprintable() or c == "\t") for line in text.splitlines()]
-    return tuple(line for line in lines if line.strip())[-LOG_TAIL:]
+def _tidy(done: Done, one: Work) -> None:
+    """Remove what the cache holds anyway; a failed job keeps its input, so that it can be replayed."""
+    if done.record.state == "ok":
+        for name in (name for given in one.given for name in given.files):
+            (done.folder / "input" / name).unlink()

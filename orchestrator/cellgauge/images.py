@@ -115,8 +115,23 @@ def present(model: Model, base_image: str) -> Runnable:
     return Runnable(image.id if image else f"{UNBUILT}{tag}", model.folder)
 
 
-def ensure(model: Model, *, base_image: str, network: str, say: Callable[[str], None]) -> Runnable:
+def ensure(
+    model: Model,
+    *,
+    base_image: str,
+    network: str,
+    say: Callable[[str], None],
+    report: Callable[[int, int], None] = lambda done, total: None,
+    limit: float | None = None,
+) -> Runnable:
     """Find a model's image, pulling or building it if it is not there.
+
+    Parameters
+    ----------
+    report
+        Told of a pull how many bytes are there, and of how many.
+    limit
+        Seconds that it may take; None: what the manifest says.
 
     Raises
     ------
@@ -125,11 +140,12 @@ def ensure(model: Model, *, base_image: str, network: str, say: Callable[[str], 
     """
     from cellgauge.engines import docker_images
 
+    limit = limit or model.spec.resources.pull_limit
     if model.spec.image:
         image = docker_images.find(model.spec.image)
         if image is None:
             say(f"pulling {model.spec.image}")
-            image = docker_images.pull(model.spec.image)
+            image = docker_images.pull(model.spec.image, limit, report)
         _agree(model, image.labels.get(MANIFEST_LABEL))
         return Runnable(image.id, model.folder)
     if not (model.folder / "Dockerfile").exists():
@@ -139,7 +155,9 @@ def ensure(model: Model, *, base_image: str, network: str, say: Callable[[str], 
     if image is None:
         say(f"building {tag}")
         labels = {MANIFEST_LABEL: manifest(model)}
-        image = docker_images.build(tag, context(model), base_image=base_image, network=network, labels=labels)
+        image = docker_images.build(
+            tag, context(model), base_image=base_image, network=network, labels=labels, limit=limit
+        )
     return Runnable(image.id, model.folder)
 
 

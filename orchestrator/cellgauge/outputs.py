@@ -6,12 +6,13 @@ import os
 import stat
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from cellgauge.errors import ContractViolation, UsageError
 from cellgauge.specs import Verb
-from cellgauge_model.contract import CELLS, CONTRACT_VERSION, EMBEDDING, PREDICTION, RESULT, Item, RunResult
+from cellgauge_model.contract import CELLS, CONTRACT_VERSION, EMBEDDING, PREDICTION, PROGRESS, RESULT, Item, RunResult
 
 if TYPE_CHECKING:
     import numpy as np
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 
 RESULT_LIMIT = 4 << 20
 ARRAY_LIMIT = 64 << 30
+PROGRESS_LIMIT = 1 << 30
 MAX_DIMENSIONS = 100_000
 
 
@@ -79,6 +81,39 @@ def result(output: Path, item: str) -> RunResult | None:
     if found.status not in ("ok", "failed", "not_applicable"):
         raise ContractViolation(f"{item}/{RESULT}: unknown status '{found.status}'")
     return found
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far a model says it is."""
+
+    item: str
+    done: int | None = None
+    total: int | None = None
+
+
+def told(output: Path, item: str) -> bool:
+    """Tell whether a model has left a result for an item, whatever it is worth."""
+    return os.path.lexists(output / item / RESULT)
+
+
+def progress(output: Path) -> Progress | None:
+    """Read the last thing that a running model said of its progress; None if it said nothing that can be read."""
+    try:
+        with opened(output, PROGRESS, PROGRESS_LIMIT) as file:
+            file.seek(max(0, os.fstat(file.fileno()).st_size - 4096))
+            lines = file.read().splitlines()
+    except ContractViolation:
+        return None
+    for line in reversed(lines):
+        try:
+            said = json.loads(line)
+            if said["state"] == "running":
+                numbers = [int(said[name]) if name in said else None for name in ("done", "total")]
+                return Progress(str(said["item"])[:64], *numbers)
+        except (ValueError, TypeError, KeyError, RecursionError, OverflowError):
+            continue  # half a line, or nonsense
+    return None
 
 
 def _no_number(name: str) -> float:

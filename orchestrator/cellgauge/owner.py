@@ -14,7 +14,7 @@ class Owner:
 
     uid: int
     machine: str
-    """Of `/etc/machine-id`, or the host's name: eight hexadecimal digits."""
+    """Of `/etc/machine-id` and the host's name, since copied systems share the first: eight hexadecimal digits."""
     boot: str
     """Of the kernel's boot id: eight hexadecimal digits."""
     namespace: int
@@ -62,9 +62,9 @@ def _of(pid: int) -> Owner:
     name = machine.read_text().strip() if machine.exists() else ""
     return Owner(
         uid=os.getuid(),
-        machine=uuid.uuid5(uuid.NAMESPACE_OID, name or os.uname().nodename).hex[:8],
+        machine=uuid.uuid5(uuid.NAMESPACE_OID, name + os.uname().nodename).hex[:8],
         boot=boot.read_text().strip()[:8],
-        namespace=os.stat("/proc/self/ns/pid").st_ino,
+        namespace=Path("/proc/self/ns/pid").stat().st_ino,
         pid=pid,
         started=_started(pid) or 0,
     )

@@ -1,6 +1,7 @@
 """Turns choices into a `Plan`. Pure: the plan is the dry run, the resume file and the test fixture."""
 
 from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Literal
 
 from cellgauge.errors import UnknownNameError, UsageError
 from cellgauge.specs import (
@@ -9,6 +10,7 @@ from cellgauge.specs import (
     JobDataset,
     ModelSpec,
     Plan,
+    Relaxation,
     Scoring,
     Skip,
     Spec,
@@ -31,6 +33,10 @@ class ModelChoice(Spec):
     """Those among `params` that were set for this run."""
     image: str
     """Digest of what would run."""
+    weights: str = ""
+    """Hash over its weights."""
+    device: Literal["cpu", "gpu"] = "cpu"
+    allow: tuple[Relaxation, ...] = ()
 
 
 class DatasetChoice(Spec):
@@ -82,7 +88,7 @@ def make(
     skips: list[Skip] = []
     for model in models:
         for dataset in datasets:
-            unfit = {task.name: why_not(model.spec, dataset.spec, task) for task in tasks}
+            unfit = {task.name: why_not(model.spec, dataset.spec, task, model.device) for task in tasks}
             fitting = [task for task in tasks if not unfit[task.name]]
             shown = view(model.spec, dataset) if fitting else None
             for seed in seeds:
@@ -114,16 +120,16 @@ def make(
     )
 
 
-def why_not(model: ModelSpec, dataset: DatasetSpec, task: Task) -> str:
+def why_not(model: ModelSpec, dataset: DatasetSpec, task: Task, device: str = "cpu") -> str:
     """Say why a task does not apply to a model on a dataset, or nothing."""
+    if model.resources.gpu == "required" and device == "cpu":
+        return "the model needs a GPU, and it was asked to run without one"
     if task.verb not in model.verbs:
         return f"the task scores '{task.verb}', the model can only {' and '.join(model.verbs)}"
     if "any" not in model.organisms and dataset.organism not in model.organisms:
         return f"the model knows {', '.join(model.organisms)}, the dataset is of {dataset.organism}"
     if model.gene_ids not in ("any", dataset.gene_ids, *dataset.gene_columns):
         return f"the model needs {model.gene_ids} gene ids, the dataset has {dataset.gene_ids} ids"
-    if model.resources.gpu == "required":
-        return "the model needs a GPU, and this version of cellgauge cannot lease one"
     has = ", ".join(dataset.obs) or "none"
     if missing := [role for role in task.roles if role not in dataset.obs]:
         return f"the task needs {', '.join(missing)}, which the dataset lacks (it has: {has})"
@@ -159,6 +165,9 @@ def job(model: ModelChoice, dataset: DatasetChoice, verb: Verb, shown: View, see
         "params": model.params,
         "seed": seed,
         "contract": CONTRACT_VERSION,
+        "weights": model.weights,
+        "device": model.device,
+        "allow": list(model.allow),
     }
     job_id = identity({**fields, "items": [[dataset.spec.name, shown.id]]})
     shown_as = JobDataset(name=dataset.spec.name, view=shown)
@@ -170,3 +179,26 @@ def _scoring(job: Job, dataset: DatasetSpec, task: Task, seed: int, scored_with:
     fields = {"job": job.id, "task": task.name, "task_version": task.version, "roles": roles, "seed": seed}
     scoring_id = identity({**fields, "dataset": dataset.name, "scored_with": dict(scored_with)})
     return Scoring(id=scoring_id, model=job.model, variant=job.variant, dataset=dataset.name, **fields)
+
+
+def fields_of(job: Job) -> dict[str, str]:
+    """Spell out what a job's id is made of, one line a field: two jobs with one id agree in all of them."""
+    raw: dict[str, Any] = job.model_dump(mode="json", exclude={"id", "changed", "datasets"})
+    raw["params"] = dict(raw["params"])
+    for one in job.datasets:
+        raw[f"dataset {one.name}"] = one.view.model_dump(mode="json")
+    return dict(_flat("", raw))
+
+
+def scoring_fields(scoring: Scoring) -> dict[str, str]:
+    """Spell out what a scoring's id is made of, beside the job's id and the versions of the libraries that score."""
+    raw = scoring.model_dump(mode="json", include={"task", "task_version", "roles", "seed"})
+    return dict(_flat("", raw))
+
+
+def _flat(prefix: str, value: Any) -> Iterable[tuple[str, str]]:
+    if isinstance(value, dict) and value:
+        for name, below in value.items():
+            yield from _flat(f"{prefix}.{name}" if prefix else name, below)
+    elif value not in ({}, [], "", None):
+        yield prefix, ", ".join(map(str, value)) if isinstance(value, list) else str(value)

@@ -1,22 +1,54 @@
-"""Scores one output with one task. A task that fails is a result with a reason, not an exception."""
+"""Scores one output with tasks. A task that fails is a result with a reason, not an exception."""
 
 import functools
 import math
 import time
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from importlib.metadata import version
 from typing import TYPE_CHECKING
 
 import cellgauge
-from cellgauge.errors import CellgaugeError, ContractViolation
-from cellgauge.specs import RunRecord, ScoreValue, Scoring, State, TaskResult
+from cellgauge import outputs, provenance
+from cellgauge.data import view
+from cellgauge.errors import CellgaugeError, ContractViolation, StorageError
+from cellgauge.specs import Dataset, RunRecord, ScoreValue, Scoring, State, TaskResult
+from cellgauge.store import Store
 from cellgauge_tasks import NotApplicable, Task
 
 if TYPE_CHECKING:
     import numpy as np
     import pandas as pd
     from numpy.typing import NDArray
+
+
+def all_of(
+    scorings: Sequence[tuple[Scoring, Task]], record: RunRecord, dataset: Dataset, store: Store, run_id: str = ""
+) -> list[TaskResult]:
+    """Score one dataset of a job with several tasks, and keep each result as soon as it is there.
+
+    Raises
+    ------
+    StorageError
+        If a result cannot be kept.
+    """
+
+    @functools.cache
+    def embedding() -> "NDArray[np.float32]":
+        cells = list(view.annotations(dataset, {}).index)
+        folder, name = store.job_folder(record.job.id) / "output", dataset.spec.name
+        known = next(item.sha256 for item in record.items if item.name == name)
+        if outputs.digest(folder, name, record.job.verb) != known:
+            hint = "Delete the job's folder; it runs again."
+            raise StorageError(f"{folder / name} was changed since it was checked", hint)
+        return outputs.embedding(folder, name, cells)
+
+    found = []
+    for scoring, task in scorings:
+        obs = functools.partial(view.annotations, dataset, scoring.roles)
+        found.append(run(scoring, record, task, embedding, obs).model_copy(update={"run": run_id}))
+        store.keep_result(found[-1])
+    return found
 
 
 def run(
@@ -31,52 +63,56 @@ def run(
     Parameters
     ----------
     embedding
-        Gives the embedding, cells x dimensions; called only if the job is ok.
+        Gives the embedding, cells x dimensions; called only if the dataset's item is ok.
     obs
         Gives the obs columns by role, with its rows in the order of the embedding.
     """
-    if record.state != "ok":
-        return _result(scoring, record.state, record.reason)
-    began = time.perf_counter()
-    try:
-        with warnings.catch_warnings(record=True) as heard:
-            warnings.simplefilter("default")
+    item = next((item for item in record.items if item.name == scoring.dataset), None)
+    if item is None or item.state != "ok":
+        return failed(scoring, item.state if item else record.state, item.reason if item else record.reason)
+    began, cpu = time.perf_counter(), time.process_time()
+    scores: tuple[ScoreValue, ...] = ()
+    state: State
+    with warnings.catch_warnings(record=True) as heard:
+        warnings.simplefilter("default")
+        try:
             found = task.score(embedding(), obs(), seed=scoring.seed)
-    except NotApplicable as problem:
-        return _result(scoring, "not_applicable", str(problem), time.perf_counter() - began)
-    except ContractViolation as problem:
-        return _result(scoring, "contract_violation", problem.message, time.perf_counter() - began)
-    except CellgaugeError as problem:
-        return _result(scoring, "infrastructure", problem.message, time.perf_counter() - began)
-    except Exception as problem:  # a task may come from elsewhere, and one failed cell must not end a run
-        reason = f"the task failed: {type(problem).__name__}: {problem}"
-        return _result(scoring, "infrastructure", reason, time.perf_counter() - began)
-    if undefined := [score.metric for score in found if not math.isfinite(score.value)]:
-        reason = f"the task gave no number for {', '.join(undefined)}"
-        return _result(scoring, "infrastructure", reason, time.perf_counter() - began)
-    scores = tuple(ScoreValue(metric=s.metric, value=s.value, params=dict(s.params), n_cells=s.n_cells) for s in found)
-    told = [warning for item in record.items if item.name == scoring.dataset for warning in item.warnings]
-    told += [f"{warning.category.__name__}: {warning.message}" for warning in heard]
-    return _result(scoring, "ok", "", time.perf_counter() - began, scores, tuple(dict.fromkeys(told)))
+            if undefined := [score.metric for score in found if not math.isfinite(score.value)]:
+                state, reason = "infrastructure", f"the task gave no number for {', '.join(undefined)}"
+            else:
+                state, reason = "ok", ""
+                scores = tuple(
+                    ScoreValue(metric=one.metric, value=one.value, params=dict(one.params), n_cells=one.n_cells)
+                    for one in found
+                )
+        except NotApplicable as problem:
+            state, reason = "not_applicable", str(problem)
+        except ContractViolation as problem:
+            state, reason = "contract_violation", problem.message
+        except CellgaugeError as problem:
+            state, reason = "infrastructure", problem.message
+        except Exception as problem:  # a task may come from elsewhere, and one failed cell must not end a run
+            state, reason = "infrastructure", f"the task failed: {type(problem).__name__}: {problem}"
+    told = [*item.warnings, *(f"{one.category.__name__}: {one.message}" for one in heard)] if state == "ok" else []
+    return failed(scoring, state, reason).model_copy(
+        update={
+            "scores": scores,
+            "seconds": round(time.perf_counter() - began, 4),
+            "cpu_seconds": round(time.process_time() - cpu, 4),
+            "warnings": tuple(dict.fromkeys(told)),
+        }
+    )
 
 
-def _result(
-    scoring: Scoring,
-    state: State,
-    reason: str,
-    seconds: float = 0.0,
-    scores: tuple[ScoreValue, ...] = (),
-    told: tuple[str, ...] = (),
-) -> TaskResult:
+def failed(scoring: Scoring, state: State, reason: str) -> TaskResult:
+    """Make a result without scores."""
     return TaskResult(
         scoring=scoring,
         state=state,
         reason=reason,
-        scores=scores,
-        seconds=round(seconds, 4),
         versions=versions(),
-        warnings=told,
         cellgauge=cellgauge.__version__,
+        code=provenance.code(),
     )
 
 

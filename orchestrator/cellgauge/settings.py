@@ -37,6 +37,18 @@ class Settings(BaseSettings):
     """Jobs that run at once."""
     timeout: float | None = Field(default=None, gt=0)
     """Seconds that one job may take; absent: what the model's manifest says."""
+    gpus: str = "all"
+    """GPUs that models may use: `all`, `none`, or indices and UUIDs with commas."""
+    gpu_wait: float | None = Field(default=None, gt=0)
+    """Seconds that a job may wait for a GPU; absent: as long as it takes."""
+    gpu_locks: Path | None = None
+    """Folder of the GPUs' lock files, the same for everybody on the machine; absent: below /run/lock or /tmp."""
+    gpu_inventory: Path | None = None
+    """A JSON file that lists GPUs, read instead of asking the driver: for trying things out without one."""
+    retries: int = Field(default=2, ge=0)
+    """Further attempts at a job after an infrastructure fault."""
+    scorers: int = Field(default_factory=lambda: max(1, len(os.sched_getaffinity(0)) // 2), ge=1)
+    """Processes that score while models run."""
     base_image: str = "python:3.11-slim"
     """What model images are built on."""
     build_network: str = ""

@@ -2,17 +2,21 @@
 
 ::
 
-    jobs/<first two>/<job id>/   input/request.json  output/<item>/…  log.txt  record.json
+    jobs/<first two>/<job id>/   input/request.json  output/<item>/…  log.txt  attempts/…  record.json
+    jobs/.<job id>~<owner>~…/    a job that runs
     scores/<first two>/<scoring id>.json
-    runs/<run id>.json
+    runs/<run id>.json           and what happened in it: .events.jsonl; what a detached one says: .log
+    environments/<hash>.txt      what is installed where models ran
+    history.jsonl                how long jobs took
 
 Everything is written beside its place and renamed into it, so a reader sees all of a thing or nothing.
 """
 
+import json
+import os
 import secrets
-import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
@@ -20,13 +24,17 @@ from typing import TypeVar
 from filelock import FileLock
 from pydantic import BaseModel, ValidationError
 
+from cellgauge import disk, owner
 from cellgauge.disk import explained
 from cellgauge.errors import StorageError
-from cellgauge.specs import Run, RunRecord, TaskResult
+from cellgauge.specs import Attempt, Run, RunRecord, TaskResult, identity
 from cellgauge_model.contract import EMBEDDING, PREDICTION, write_atomically
 
 M = TypeVar("M", bound=BaseModel)
 RECORD = "record.json"
+ASIDE = ".aside"
+HISTORY_BYTES = 4 << 20
+KEPT_ATTEMPTS = 20
 REUSABLE = ("ok", "not_applicable")
 """States that another attempt would not change."""
 
@@ -60,44 +68,88 @@ class Store:
     @contextmanager
     def workspace(self, job_id: str) -> Iterator[Path]:
         """Make a folder to work in; what is left of it afterwards is removed."""
-        folder = self.root / "jobs" / f".{job_id}-{secrets.token_hex(4)}"
+        folder = self._hidden(job_id)
         with explained(folder):
             folder.mkdir(parents=True)
         try:
             yield folder
         finally:
-            shutil.rmtree(folder, ignore_errors=True)
+            disk.remove(folder)
 
-    def keep(self, folder: Path, record: RunRecord) -> RunRecord:
+    def _hidden(self, job_id: str, kind: str = "") -> Path:
+        """Name a folder after who made it, so that another can tell whether it is left over."""
+        return self.root / "jobs" / f".{job_id}{kind}~{owner.me().token}~{secrets.token_hex(4)}"
+
+    def keep(self, folder: Path, record: RunRecord, *, refresh: bool = False) -> RunRecord:
         """Write a job's record and move its folder into its place, replacing an attempt that failed.
+
+        Parameters
+        ----------
+        refresh
+            True: a good one is replaced by another good one, and never by one that failed.
 
         Returns
         -------
-        The record that is in that place now: another's, if somebody else finished the same job first.
+        The record that is in that place now: another's, if somebody else finished the same job first. With `refresh`
+        a record that failed comes back as it is, though the good one stays.
         """
         place = self.job_folder(record.job.id)
         with explained(place):
-            write_atomically(folder / RECORD, record.model_dump_json(indent=2))
             place.parent.mkdir(exist_ok=True)
-            with FileLock(self.root / "jobs" / ".lock"):
-                before = self.record(record.job.id)
+            with self._locked():
+                before = self.intact(record.job.id)
                 if before is not None and before.state == "ok" and self.whole(before):
-                    return before
+                    if record.state != "ok" or not refresh:
+                        return record if refresh else before
+                elif before is not None:
+                    record = _inherit(record, before, place, folder)
+                write_atomically(folder / RECORD, record.model_dump_json(indent=2))
                 with self._aside(place):
                     folder.rename(place)
         return record
 
+    def _locked(self) -> FileLock:
+        return FileLock(self.root / "jobs" / ".lock", mode=0o666)  # of a results folder that several users share
+
     @contextmanager
     def _aside(self, place: Path) -> Iterator[None]:
         """Make room for a folder, since one that is not empty cannot be renamed over."""
-        old = place.parents[1] / f".{place.name}-{secrets.token_hex(4)}"
+        old = self._hidden(place.name, ASIDE)
         if place.exists():
             place.rename(old)
         yield
-        shutil.rmtree(old, ignore_errors=True)
+        if old.exists():
+            disk.remove(old)
+
+    def sweep(self) -> list[str]:
+        """Remove what this user's dead processes left of jobs, and say what it was.
+
+        A finished job that was being replaced when the process died is put back.
+        """
+        found = []
+        for folder in (self.root / "jobs").glob(".*~*"):
+            name, _, rest = folder.name[1:].partition("~")
+            whose = owner.Owner.parse(rest.rpartition("~")[0])
+            if whose is None or not whose.abandoned():
+                continue
+            place = self.job_folder(name.removesuffix(ASIDE))
+            with explained(folder), self._locked():
+                if name.endswith(ASIDE) and not place.exists():
+                    folder.rename(place)
+                else:
+                    disk.remove(folder)
+            found.append(f"folder {folder.name.partition('~')[0]}")
+        return found
 
     def record(self, job_id: str) -> RunRecord | None:
         return _read(self.job_folder(job_id) / RECORD, RunRecord)
+
+    def intact(self, job_id: str) -> RunRecord | None:
+        """Read a job's record; None also where it is damaged, since it is computed again then."""
+        try:
+            return self.record(job_id)
+        except StorageError:
+            return None
 
     def whole(self, record: RunRecord) -> bool:
         """Tell whether a job need not run again: it came to its end, and what it wrote is still there."""
@@ -118,6 +170,73 @@ class Store:
     def result(self, scoring_id: str) -> TaskResult | None:
         return _read(self._score_file(scoring_id), TaskResult)
 
+    def intact_result(self, scoring_id: str) -> TaskResult | None:
+        """Read a result; None also where it is damaged, since it is computed again then."""
+        try:
+            return self.result(scoring_id)
+        except StorageError:
+            return None
+
+    def results(self) -> Iterator[TaskResult]:
+        """Every result that can be read."""
+        for path in sorted((self.root / "scores").glob("[!.]*/[!.]*.json")):
+            result = self.intact_result(path.stem)
+            if result is not None:
+                yield result
+
+    def packages(self, image: str, ask: Callable[[str], Sequence[str]]) -> str:
+        """Keep what is installed in an image, each list once, and return the hash that names the list.
+
+        Parameters
+        ----------
+        ask
+            Tells what is installed in an image; called once an image.
+        """
+        folder = self.root / "environments"
+        known = folder / f"{identity(image)}.image"
+        with explained(folder):
+            if known.exists():
+                return known.read_text().strip()
+            folder.mkdir(exist_ok=True)
+            packages = ask(image)
+            name = identity(list(packages)) if packages else ""
+            if name and not (folder / f"{name}.txt").exists():
+                write_atomically(folder / f"{name}.txt", "".join(f"{line}\n" for line in packages))
+            write_atomically(known, f"{name}\n")
+        return name
+
+    def note(self, record: RunRecord) -> None:
+        """Note how long a job took, for the order and the estimate of the next run."""
+        job = record.job
+        line = {
+            "model": f"{job.model}:{job.variant}",
+            "dataset": ",".join(one.name for one in job.datasets),
+            "device": job.device,
+            "seconds": round(sum(record.seconds.values()), 2),
+        }
+        path = self.root / "history.jsonl"
+        with explained(path), path.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(line) + "\n")  # one short write, so that lines of several writers do not mix
+
+    def history(self) -> dict[tuple[str, str, str], float]:
+        """Tell how long a model variant took on a dataset and device the last time, in seconds."""
+        found = {}
+        try:
+            with (self.root / "history.jsonl").open("rb") as file:
+                file.seek(max(0, os.fstat(file.fileno()).st_size - HISTORY_BYTES))
+                lines = file.read().splitlines()
+        except FileNotFoundError:
+            return {}
+        for text in lines:
+            with suppress(ValueError, KeyError, TypeError):  # a line cut in half
+                line = json.loads(text)
+                found[line["model"], line["dataset"], line["device"]] = float(line["seconds"])
+        return found
+
+    def run_file(self, run_id: str, kind: str) -> Path:
+        """Name a file that belongs to a run: `events.jsonl` or `log`."""
+        return self.root / "runs" / f"{run_id}.{kind}"
+
     def keep_run(self, run: Run) -> Path:
         path = self.root / "runs" / f"{run.id}.json"
         with explained(path):
@@ -131,8 +250,41 @@ class Store:
         """Every run's id, oldest first."""
         return sorted(path.stem for path in (self.root / "runs").glob("*.json"))
 
+    def job_logs(self, start: str) -> list[Path]:
+        """Find the logs of jobs, running or ended, whose ids begin so: one a job, the running one first."""
+        folders = [*(self.root / "jobs").glob(f".{start}*~*"), *(self.root / "jobs").glob(f"[!.]*/{start}*")]
+        found: dict[str, Path] = {}
+        for folder in folders:
+            name = folder.name.lstrip(".").partition("~")[0]
+            if not name.endswith(ASIDE):
+                found.setdefault(name, folder / "log.txt")
+        return list(found.values())
+
     def job_ids(self) -> list[str]:
         return sorted(path.parent.name for path in (self.root / "jobs").glob(f"[!.]*/[!.]*/{RECORD}"))
+
+
+def _inherit(record: RunRecord, before: RunRecord, place: Path, folder: Path) -> RunRecord:
+    """Take over an earlier attempt, its logs and those before it."""
+    kept = folder / "attempts"
+    log = f"attempts/{before.run or 'run'}.txt"
+    with suppress(OSError):  # a log that cannot be kept is no reason to lose the record
+        kept.mkdir(exist_ok=True)
+        for path in [*(place / "attempts").glob("*"), place / "log.txt"]:
+            target = folder / log if path.name == "log.txt" else kept / path.name
+            if path.exists() and not target.exists():
+                path.rename(target)
+    earlier = Attempt(
+        run=before.run,
+        state=before.state,
+        phase=before.phase,
+        reason=before.reason,
+        exit_code=before.exit_code,
+        started=before.started,
+        seconds=before.seconds,
+        log=log if (folder / log).exists() else "",
+    )
+    return record.model_copy(update={"attempts": (*before.attempts, earlier, *record.attempts)[-KEPT_ATTEMPTS:]})
 
 
 def _read(path: Path, kind: type[M]) -> M | None:

@@ -132,7 +132,11 @@ class RunResult:
     seed: Optional[int] = None
     """The seed that was really used; null where the model cannot be seeded."""
     timings: Dict[str, float] = field(default_factory=dict)
-    """Seconds by phase."""
+    """Wall seconds by phase: load, embed or predict."""
+    cpu_seconds: Dict[str, float] = field(default_factory=dict)
+    """CPU seconds by phase, of the model's process and its children that have ended."""
+    peaks: Dict[str, int] = field(default_factory=dict)
+    """Bytes, resident, of the model's process, by the end of each phase."""
     peak_memory: Optional[int] = None
     """Bytes, resident, of the model's process."""
     versions: Dict[str, str] = field(default_factory=dict)

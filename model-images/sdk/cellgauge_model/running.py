@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import platform
 import random
 import resource
@@ -41,9 +42,41 @@ class Context:
     """`warn(message)` puts something into the item's result that its reader must know."""
 
 
+class _Meter:
+    """What each phase takes."""
+
+    def __init__(self) -> None:
+        self.wall: Dict[str, float] = {}
+        self.cpu: Dict[str, float] = {}
+        self.peaks: Dict[str, int] = {}
+        self._since = (time.perf_counter(), _cpu())
+
+    def copy(self) -> _Meter:
+        """Begin an item with what came before all items."""
+        other = _Meter()
+        other.wall, other.cpu, other.peaks = dict(self.wall), dict(self.cpu), dict(self.peaks)
+        return other
+
+    def lap(self, phase: str) -> None:
+        now = (time.perf_counter(), _cpu())
+        self.wall[phase], self.cpu[phase] = now[0] - self._since[0], now[1] - self._since[1]
+        self.peaks[phase] = _peak()
+        self._since = now
+
+
+def _cpu() -> float:
+    used = os.times()
+    return used.user + used.system + used.children_user + used.children_system
+
+
+def _peak() -> int:
+    # Linux counts ru_maxrss in KiB.
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+
 def run(request: RunRequest, folders: Folders, load: Optional[Load], verb: Verb) -> int:
     """Load the model, do every item, and return the exit code: that of the first item that failed."""
-    began = time.perf_counter()
+    meter = _Meter()
     try:
         seed_everything(request.seed)
         model = load(folders.weights, request.device, request.params) if load else None
@@ -53,13 +86,12 @@ def run(request: RunRequest, folders: Folders, load: Optional[Load], verb: Verb)
         for item in request.items:
             _finish(folders, item, RunResult(contract.CONTRACT_VERSION, _status(error), error=error, seed=request.seed))
         return code
-    timings = {"load": time.perf_counter() - began}
-    codes = [_do(request, folders, item, model, verb, timings) for item in request.items]
+    meter.lap("load")
+    codes = [_do(request, folders, item, model, verb, meter.copy()) for item in request.items]
     return next((code for code in codes if code), contract.EXIT_OK)
 
 
-def _do(request: RunRequest, folders: Folders, item: Item, model: Any, verb: Verb, timings: Dict[str, float]) -> int:
-    began = time.perf_counter()
+def _do(request: RunRequest, folders: Folders, item: Item, model: Any, verb: Verb, meter: _Meter) -> int:
     _progress(folders, item, state="running")
     code = contract.EXIT_OK
     outputs: List[contract.Output] = []
@@ -76,15 +108,17 @@ def _do(request: RunRequest, folders: Folders, item: Item, model: Any, verb: Ver
     except Exception as problem:
         traceback.print_exc()
         error, code = outcomes.describe(problem)
+    meter.lap(request.verb)
     result = RunResult(
         contract=contract.CONTRACT_VERSION,
         status=_status(error),
         outputs=outputs,
         error=error,
         seed=request.seed,
-        timings={**timings, request.verb: time.perf_counter() - began},
-        # Linux counts ru_maxrss in KiB.
-        peak_memory=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
+        timings=meter.wall,
+        cpu_seconds=meter.cpu,
+        peaks=meter.peaks,
+        peak_memory=_peak(),
         versions=versions(),
         warnings=warnings,
     )

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 import cellgauge
-from cellgauge.cli import listing, results, run
+from cellgauge.cli import again, background, cleaning, doctor, listing, results, run
 from cellgauge.cli.output import out, show_error
 from cellgauge.errors import CellgaugeError
 
@@ -21,8 +21,16 @@ app = typer.Typer(
 )
 app.command("run")(run.run)
 app.command("plan")(run.plan)
+app.command("explain")(run.explain)
+app.command("retry")(again.retry)
+app.command("reproduce")(again.reproduce)
 app.add_typer(listing.app, name="list")
 app.command("show")(results.show)
+app.command("status")(background.status)
+app.command("logs")(background.logs)
+app.command("cancel")(background.cancel)
+app.command("clean")(cleaning.clean)
+app.command("doctor")(doctor.doctor)
 
 
 def _version(asked: bool) -> None:

@@ -1,74 +1,143 @@
 """Follows a run on stderr: a line a job with its state and time; on a terminal, also what is running now."""
 
+import os
 import signal
+import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable
+from types import FrameType
 
 from rich.console import Group
 from rich.live import Live
 from rich.markup import escape
 from rich.text import Text
 
+from cellgauge import schedule
 from cellgauge.cli.output import err
+from cellgauge.engines import Cancel
 from cellgauge.errors import Interrupted
-from cellgauge.pipeline import Finished, Progress, Scored, Started
-from cellgauge.report.table import printable
+from cellgauge.evaluate import Advanced, Finished, Progress, Scored, Started
+from cellgauge.report.words import printable
 from cellgauge.specs import Job, Run, RunRecord
 from cellgauge.store import Store
 
+KEPT = "What had finished is kept; the same command goes on from there."
 
-def follow(events: Iterator[Progress], run: Run, store: Store) -> None:
+
+def follow(events: Iterable[Progress], run: Run, store: Store, cancel: Cancel, slots: int, jobs: set[str]) -> None:
     """Show every event until there are no more.
+
+    Parameters
+    ----------
+    jobs
+        Ids of those that have to run.
 
     Raises
     ------
     Interrupted
         After Ctrl-C, when everything that ran is stopped.
     """
-    for number in (signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, signal.default_int_handler)  # as Ctrl-C: what runs is stopped, what is done is kept
-    try:
-        _follow(events, run, store)
-    except KeyboardInterrupt as problem:
-        hint = "What had finished is kept; the same command goes on from there."
-        raise Interrupted("stopped on request", hint) from problem
-
-
-def _follow(events: Iterator[Progress], run: Run, store: Store) -> None:
-    running: dict[str, tuple[Job, float]] = {}
-    done = scored = 0
-
-    def now() -> Group:
-        lines = [Text(f"  {label(job)}: running, {time.monotonic() - since:.0f} s") for job, since in running.values()]
-        total = f"{done} of {len(run.plan.jobs)} jobs done, {scored} of {len(run.plan.scorings)} results"
-        return Group(*lines, Text(total, style="dim"))
-
-    with Live(get_renderable=now, console=err, refresh_per_second=4, transient=True, auto_refresh=err.is_terminal):
+    catch(cancel)
+    screen = _Screen(run, store, slots, jobs)
+    with Live(
+        get_renderable=screen.render, console=err, refresh_per_second=4, transient=True, auto_refresh=err.is_terminal
+    ):
         for event in events:
-            match event:
-                case Started(job):
-                    running[job.id] = (job, time.monotonic())
-                    if not err.is_terminal:
-                        err.print(f"{label(job)}: running", soft_wrap=True)
-                case Finished(record, reused):
-                    running.pop(record.job.id, None)
-                    done += 1
-                    _finished(record, reused, store)
-                case Scored(result, reused):
-                    scored += 1
-                    if not reused and not err.is_terminal and result.state == "ok":
-                        err.print(f"  {result.scoring.task}: scored, {result.seconds:.1f} s", soft_wrap=True)
-                    if (
-                        not reused
-                        and result.state not in ("ok", "not_applicable")
-                        and result.reason.startswith("the task")
-                    ):
-                        err.print(
-                            f"  [red]{result.scoring.task}: {escape(printable(result.reason))}[/red]", soft_wrap=True
-                        )
+            screen.show(event)
+    if cancel.asked:
+        raise Interrupted("stopped on request", KEPT)
 
 
-def _finished(record: RunRecord, reused: bool, store: Store) -> None:
+def catch(cancel: Cancel) -> None:
+    """Have Ctrl-C, and a polite kill, stop what runs; the second time at once; the third time let go of everything."""
+    asked = 0
+
+    def heard(number: int, frame: FrameType | None) -> None:
+        nonlocal asked
+        asked += 1
+        cancel.ask()
+        if asked == 1:
+            os.write(sys.stderr.fileno(), b"\nstopping what runs; once more kills it at once\n")
+        if asked > 2:
+            os.write(sys.stderr.fileno(), b"\nleft as it is; see: cellgauge clean\n")
+            os._exit(130)
+
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) != signal.SIG_IGN or number == signal.SIGTERM:
+            signal.signal(number, heard)
+
+
+class _Screen:
+    def __init__(self, run: Run, store: Store, slots: int, jobs: set[str]) -> None:
+        self._run, self._store, self._slots = run, store, slots
+        self._running: dict[str, tuple[Job, float, tuple[str, ...]]] = {}
+        self._said: dict[str, str] = {}
+        history = store.history()
+        self._waiting = {job.id: schedule.expected(job, history) for job in run.plan.jobs if job.id in jobs}
+        self._expected = dict(self._waiting)
+        self._done = self._failed = self._scored = 0
+
+    def show(self, event: Progress) -> None:
+        match event:
+            case Started(job, _, devices):
+                self._running[job.id] = (job, time.monotonic(), devices)
+                self._waiting.pop(job.id, None)
+                if not err.is_terminal:
+                    err.print(escape(f"{label(job)}: running{_on(devices)}"), soft_wrap=True)
+            case Advanced(job, said):
+                self._said[job.id] = f", {said.done} of {said.total}" if said.done is not None else ""
+            case Finished(record, reused):
+                self._running.pop(record.job.id, None)
+                self._waiting.pop(record.job.id, None)
+                self._done += 1
+                self._failed += record.state not in ("ok", "not_applicable")
+                finished(record, reused, self._store)
+            case Scored(result, reused):
+                self._scored += 1
+                if reused:
+                    return
+                if result.state == "ok" and not err.is_terminal:
+                    err.print(f"  {result.scoring.task}: scored, {result.seconds:.1f} s", soft_wrap=True)
+                elif result.reason.startswith(("the task", "the scoring")):
+                    line = f"  {result.scoring.task}: {printable(result.reason)}"
+                    err.print(f"[red]{escape(line)}[/red]", soft_wrap=True)
+
+    def render(self) -> Group:
+        """What runs, how long and how far; what waits; what is done; and how long it may take."""
+        now = time.monotonic()
+        lines = []
+        for job, since, devices in self._running.values():
+            lines.append(
+                Text(f"  {label(job)}: running, {now - since:.0f} s{self._said.get(job.id, '')}{_on(devices)}")
+            )
+        total = f"{self._done} of {len(self._run.plan.jobs)} jobs done"
+        total += f", {self._failed} failed" if self._failed else ""
+        total += f", {len(self._waiting)} waiting, {self._scored} of {len(self._run.plan.scorings)} results"
+        return Group(*lines, Text(total + self._estimate(now), style="dim"))
+
+    def _estimate(self, now: float) -> str:
+        left = list(self._waiting.values())
+        left += [max(0.0, self._expected.get(id, 0) - (now - since)) for id, (_, since, _) in self._running.items()]
+        known = [seconds for seconds in left if seconds != schedule.UNKNOWN]
+        if not left or not known:
+            return ""
+        return f", {'at least ' if len(known) < len(left) else 'about '}{duration(sum(known) / self._slots)} left"
+
+
+def _on(devices: tuple[str, ...]) -> str:
+    return f" on {', '.join(devices)}" if devices else ""
+
+
+def duration(seconds: float) -> str:
+    """Write a time as people say it."""
+    minutes = round(seconds) // 60
+    if minutes < 2:
+        return f"{seconds:.0f} s"
+    return f"{minutes} min" if minutes < 120 else f"{minutes // 60} h {minutes % 60} min"
+
+
+def finished(record: RunRecord, reused: bool, store: Store) -> None:
+    """Say what became of a job; of one that failed also why, the end of its log, and how to see more."""
     if reused:
         err.print(escape(f"{label(record.job)}: {record.state}, from the cache  [{record.job.id[:8]}]"), soft_wrap=True)
         return
@@ -77,10 +146,16 @@ def _finished(record: RunRecord, reused: bool, store: Store) -> None:
     if record.state in ("ok", "not_applicable"):
         err.print(escape(line), soft_wrap=True)
         return
-    err.print(f"[red]{escape(line)}: {escape(printable(record.reason))}[/red]", soft_wrap=True)
+    where = f" in phase '{record.phase}'" if record.phase else ""
+    err.print(f"[red]{escape(line)}: {escape(printable(record.reason))}{where}[/red]", soft_wrap=True)
+    if len(record.attempts):
+        err.print(f"    attempt {len(record.attempts) + 1}; the others: cellgauge show {record.job.id[:8]}")
     for text in record.log_tail[-5:]:
         err.print(f"    {escape(text)}", style="dim", soft_wrap=True)
-    err.print(f"    log: {store.job_folder(record.job.id) / 'log.txt'}", soft_wrap=True)
+    if record.state != "cancelled":
+        folder = store.job_folder(record.job.id)
+        err.print(escape(f"    log: {folder / 'log.txt'}"), soft_wrap=True)
+        err.print(escape(f"    the command that repeats it: cellgauge show {record.job.id[:8]}"), soft_wrap=True)
 
 
 def label(job: Job) -> str:

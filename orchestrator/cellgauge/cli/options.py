@@ -68,6 +68,22 @@ EngineName = Annotated[
         autocompletion=lambda incomplete: [name for name in ("auto", "docker", "local") if name.startswith(incomplete)],
     ),
 ]
+Gpus = Annotated[
+    str | None,
+    typer.Option("--gpus", help="GPUs that may be used: `all`, `none`, or `0,2`. [CELLGAUGE_GPUS]"),
+]
+Limit = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--limit",
+        help="What one start of a model may use, instead of what its manifest says: `memory=16GB,time=2h`; also cpus, "
+        "disk, log, pids, shm, start, pull.",
+    ),
+]
+Allow = Annotated[
+    list[str] | None,
+    typer.Option("--allow", help="Relax the sandbox: `network`, `writable-root`. It is part of a result's identity."),
+]
 Results = Annotated[
     Path | None,
     typer.Option("--results", help="Folder of the results; ./cellgauge-results by default. [CELLGAUGE_RESULTS]"),

@@ -1,24 +1,15 @@
 """`cellgauge run` and `cellgauge plan`."""
 
-import shlex
-import sys
-from collections.abc import Callable
-from threading import Event
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from cellgauge.cli import options
-from cellgauge.cli.output import out, say, show_json
+from cellgauge.cli import options, setup
+from cellgauge.cli.output import out, show_json
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
-    from cellgauge.engines import Engine
-    from cellgauge.images import Runnable
-    from cellgauge.pipeline import Prepared, Wanted
-    from cellgauge.settings import Settings
-    from cellgauge.specs import Model
+    from cellgauge.specs import Asked
 
 ALL = ["all"]
 SEEDS = ["42"]
@@ -32,52 +23,57 @@ def run(
     assignments: options.Assignments = None,
     engine: options.EngineName = None,
     jobs: Annotated[int | None, typer.Option("--jobs", "-j", help="Jobs that run at once. [CELLGAUGE_JOBS]")] = None,
+    gpus: options.Gpus = None,
+    share_gpus: Annotated[
+        bool, typer.Option("--share-gpus", help="Several models on one GPU, by the memory that they declare.")
+    ] = False,
     timeout: Annotated[
         float | None, typer.Option("--timeout", help="Seconds that one job may take. [CELLGAUGE_TIMEOUT]")
     ] = None,
+    limits: options.Limit = None,
+    allow: options.Allow = None,
+    retries: Annotated[
+        int | None,
+        typer.Option("--retries", help="Further attempts after an infrastructure fault. [CELLGAUGE_RETRIES]"),
+    ] = None,
+    warm: Annotated[
+        bool, typer.Option("--warm", help="All datasets of a model variant in one start of its container.")
+    ] = False,
+    refresh: Annotated[bool, typer.Option("--refresh", help="Compute again also what is there already.")] = False,
+    events: Annotated[
+        Path | None, typer.Option("--events", help="Append what happens to this file, as JSON lines.")
+    ] = None,
+    detach: Annotated[
+        bool, typer.Option("--detach", help="Go on in the background, also after logging out; see `status`.")
+    ] = False,
     results: options.Results = None,
     catalogs: options.Catalogs = None,
     models_path: options.ModelFolders = None,
     as_json: options.Json = False,
+    run_id: Annotated[str, typer.Option("--run-id", hidden=True)] = "",
 ) -> None:
     """Run models on datasets, score their outputs, and show a table.
 
     What is already there is used again. A job that fails does not stop the others; the exit code is 1 if any planned
     result is missing.
     """
-    import cellgauge
-    from cellgauge import engines, executors, pipeline, store
-    from cellgauge.cli.live import follow
-    from cellgauge.execute import Limits
-    from cellgauge.report import document, table
-    from cellgauge.specs import Run
+    from cellgauge.cli import background, perform
 
-    chosen = _settings(engine, jobs, timeout, results, catalogs, models_path)
-    kept = store.Store(chosen.results)
-    kept.prepare()
-    isolation, why = engines.choose(chosen.engine, insist=bool(chosen.docker_host))
-    say(why)
-    prepared = _prepare(chosen, models, datasets, tasks, seeds, assignments, _ensured(isolation, chosen))
-    given = pipeline.show(prepared, kept, chosen.cache)
-    this = Run(
-        id=store.new_run_id(),
-        command=shlex.join(["cellgauge", *sys.argv[1:]]),
-        started=store.now_utc(),
-        engine=isolation.name,
-        plan=prepared.plan,
-        cellgauge=cellgauge.__version__,
+    chosen = setup.settings(
+        engine=engine,
+        jobs=jobs,
+        timeout=timeout,
+        gpus=gpus,
+        retries=retries,
+        results=results,
+        catalog=catalogs,
+        models_path=models_path,
     )
-    kept.keep_run(this)
-    limits = Limits(threads=max(1, executors.cpus() // chosen.jobs), time_limit=chosen.timeout)
-    executor = executors.make(f"threads:{chosen.jobs}")
-    follow(pipeline.evaluate(prepared, given, kept, isolation, executor, limits, Event()), this, kept)
-    outcome = document.collect(this, kept)
-    if as_json:
-        show_json(outcome)
-    else:
-        out.print(table.render(outcome, prepared.tasks))
-        out.print(f"results: {kept.root.absolute()}  (again: cellgauge show {this.id})", soft_wrap=True)
-    raise typer.Exit(0 if outcome.complete else 1)
+    more = {"share_gpus": share_gpus, "warm": warm, "refresh": refresh, "retries": chosen.retries}
+    asked = _asked(models, datasets, tasks, seeds, assignments, chosen.gpus, limits, chosen.timeout, allow, **more)
+    if detach:
+        raise typer.Exit(background.start(chosen, as_json=as_json))
+    raise typer.Exit(perform.perform(asked, chosen, run_id=run_id, events=events, as_json=as_json))
 
 
 def plan(
@@ -87,109 +83,81 @@ def plan(
     seeds: options.Seeds = SEEDS,
     assignments: options.Assignments = None,
     engine: options.EngineName = None,
+    gpus: options.Gpus = None,
+    allow: options.Allow = None,
     results: options.Results = None,
     catalogs: options.Catalogs = None,
     models_path: options.ModelFolders = None,
     as_json: options.Json = False,
 ) -> None:
     """Show what `run` would do: what runs, what is reused, what is skipped and why. Builds and runs nothing."""
-    from cellgauge import engines, pipeline, store
+    from cellgauge import pipeline, store
     from cellgauge.report import outline
 
-    chosen = _settings(engine, None, None, results, catalogs, models_path)
-    isolation, why = engines.choose(chosen.engine, insist=bool(chosen.docker_host))
-    say(why)
-    prepared = _prepare(chosen, models, datasets, tasks, seeds, assignments, _present(isolation, chosen))
-    reused = pipeline.reusable(prepared.plan, store.Store(chosen.results))
-    found = outline.make(prepared.plan, *reused)
+    chosen = setup.settings(engine=engine, gpus=gpus, results=results, catalog=catalogs, models_path=models_path)
+    asked = _asked(models, datasets, tasks, seeds, assignments, chosen.gpus, None, None, allow)
+    prepared, _ = setup.prepare(asked, chosen, setup.present(setup.engine(chosen), chosen))
+    reuse = pipeline.reusable(prepared.plan, store.Store(chosen.results))
+    found = outline.make(prepared.plan, reuse.jobs, reuse.scorings)
     if as_json:
         show_json(found)
     else:
         out.print(outline.render(found))
 
 
-def _settings(engine: Any, jobs: Any, timeout: Any, results: Any, catalogs: Any, models_path: Any) -> "Settings":
-    from cellgauge import settings
+def explain(
+    model: Annotated[str, typer.Argument(help="A model, or `pca:VARIANT`.")],
+    dataset: Annotated[str, typer.Argument(help="A dataset.")],
+    task: Annotated[str, typer.Argument(help="A task; every one by default.")] = "all",
+    seeds: options.Seeds = SEEDS,
+    assignments: options.Assignments = None,
+    engine: options.EngineName = None,
+    gpus: options.Gpus = None,
+    allow: options.Allow = None,
+    results: options.Results = None,
+    catalogs: options.Catalogs = None,
+    models_path: options.ModelFolders = None,
+    as_json: options.Json = False,
+) -> None:
+    """Say why a result is or is not used again, field by field of what makes it this result and no other."""
+    from cellgauge import store
+    from cellgauge.report import explanation
 
-    return settings.read(
-        engine=engine,
-        jobs=jobs,
-        timeout=timeout,
-        results=results,
-        catalog=options.paths(catalogs),
-        models_path=options.paths(models_path),
-    )
+    chosen = setup.settings(engine=engine, gpus=gpus, results=results, catalog=catalogs, models_path=models_path)
+    asked = _asked([model], [dataset], [task], seeds, assignments, chosen.gpus, None, None, allow)
+    prepared, _ = setup.prepare(asked, chosen, setup.present(setup.engine(chosen), chosen))
+    found = explanation.make(prepared.plan, store.Store(chosen.results))
+    if as_json:
+        show_json(found)
+    else:
+        out.print(explanation.render(found))
 
 
-def _prepare(
-    chosen: "Settings",
+def _asked(
     models: list[str],
     datasets: list[str],
     tasks: list[str],
     seeds: list[str],
     assignments: list[str] | None,
-    image_of: Callable[["Model"], "Runnable"],
-) -> "Prepared":
-    from cellgauge import catalog, pipeline, settings
+    gpus: str,
+    limits: list[str] | None,
+    timeout: float | None,
+    allow: list[str] | None,
+    **more: Any,
+) -> "Asked":
+    from cellgauge.specs import Asked, Changes, relaxations
 
-    wanted = _wanted(options.split(models), [settings.shipped("model-images"), *chosen.models_path], assignments or [])
-    known = catalog.datasets([settings.shipped("datasets.yaml"), *chosen.catalog])
-    more = "Datasets of your own: name their catalogue with --catalog."
-    specs = catalog.pick("dataset", options.split(datasets), known, more)
-    picked = catalog.pick("task", options.split(tasks), catalog.tasks())
-    prepared = pipeline.prepare(wanted, specs.values(), picked, options.seeds(seeds), image_of)
-    for name, reason in prepared.unavailable.items():
-        say(f"{name} cannot run: {reason}")
-    return prepared
-
-
-def _wanted(names: list[str], folders: "list[Path]", assignments: list[str]) -> "list[Wanted]":
-    from cellgauge import catalog
-    from cellgauge.pipeline import Wanted
-
-    known = catalog.manifests(folders)
-    pairs = [(name, variant or "default") for name, _, variant in (name.partition(":") for name in names)]
-    if ("all", "default") in pairs:
-        pairs = [(name, "default") for name in known] + [pair for pair in pairs if pair != ("all", "default")]
-    more = "Models of your own: name their folder with --models-path."
-    picked = catalog.models(folders, only=catalog.pick("model", [name for name, _ in pairs], known, more))
-    overrides = _overrides(assignments, picked)
-    return [Wanted(picked[name], variant, overrides.get(name, {})) for name, variant in dict.fromkeys(pairs)]
-
-
-def _overrides(assignments: list[str], picked: "dict[str, Model]") -> dict[str, dict[str, Any]]:
-    import yaml
-
-    from cellgauge.errors import UnknownNameError, UsageError
-
-    found: dict[str, dict[str, Any]] = {}
-    for text in assignments:
-        target, equals, value = text.partition("=")
-        model, dot, name = target.partition(".")
-        if not equals or not dot:
-            raise UsageError(
-                f"--set {text}: not of the form MODEL.PARAMETER=VALUE", "For instance: --set pca.n_components=20"
-            )
-        if model not in picked:
-            raise UnknownNameError("model in this run", model, picked)
-        try:
-            found.setdefault(model, {})[name] = yaml.safe_load(value)
-        except yaml.YAMLError as problem:
-            raise UsageError(f"--set {text}: '{value}' is not a value", "A number, true, false or a word.") from problem
-    return found
-
-
-def _ensured(engine: "Engine", chosen: "Settings") -> Callable[["Model"], "Runnable"]:
-    from cellgauge import images
-
-    if engine.name == "local":
-        return lambda model: images.local(model, chosen.cache)
-    return lambda model: images.ensure(model, base_image=chosen.base_image, network=chosen.build_network, say=say)
-
-
-def _present(engine: "Engine", chosen: "Settings") -> Callable[["Model"], "Runnable"]:
-    from cellgauge import images
-
-    if engine.name == "local":
-        return lambda model: images.local(model, chosen.cache)
-    return lambda model: images.present(model, chosen.base_image)
+    changes = Changes.parse(options.split(limits or []))
+    if timeout is not None and changes.time is None:
+        changes = changes.model_copy(update={"time": timeout})
+    return Asked(
+        models=tuple(options.split(models)),
+        datasets=tuple(options.split(datasets)),
+        tasks=tuple(options.split(tasks)),
+        seeds=tuple(options.seeds(seeds)),
+        assignments=tuple(assignments or ()),
+        gpus=gpus,
+        allow=relaxations(options.split(allow or [])),
+        changes=changes,
+        **more,
+    )

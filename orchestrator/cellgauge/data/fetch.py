@@ -2,6 +2,7 @@
 
 import hashlib
 import importlib.util
+from collections.abc import Collection
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
@@ -17,31 +18,42 @@ def fetch(spec: DatasetSpec) -> tuple[Path, str]:
     FetchError
         If the file is not there, cannot be read, or is another one than the catalogue says.
     """
-    path = locate(spec)
+    return verified(f"dataset '{spec.name}'", spec.source, spec.sha256s)
+
+
+def verified(what: str, source: str, sha256s: Collection[str]) -> tuple[Path, str]:
+    """Return the path of a source and its SHA-256, which has to be one of those given, if any are.
+
+    Raises
+    ------
+    FetchError
+        If the file is not there, cannot be read, or is another one.
+    """
+    path = locate(what, source)
     try:
         with path.open("rb") as handle:
             digest = hashlib.file_digest(handle, "sha256").hexdigest()
     except OSError as problem:
-        raise FetchError(f"dataset '{spec.name}': {path}: {problem.strerror}", "Check the source.") from problem
-    if spec.sha256s and digest not in spec.sha256s:
+        raise FetchError(f"{what}: {path}: {problem.strerror}", "Check the source.") from problem
+    if sha256s and digest not in sha256s:
         raise FetchError(
-            f"dataset '{spec.name}': {path} has SHA-256 {digest}, the catalogue says {' or '.join(spec.sha256s)}",
+            f"{what}: {path} has SHA-256 {digest}, the catalogue says {' or '.join(sha256s)}",
             "The file was changed or another version is installed. Get the right one, or give yours its own entry.",
         )
     return path, digest
 
 
-def locate(spec: DatasetSpec) -> Path:
+def locate(what: str, source: str) -> Path:
     """Turn a source into a path, without reading the file."""
     try:
-        parts = urlsplit(spec.source)
+        parts = urlsplit(source)
     except ValueError as problem:
-        raise FetchError(f"dataset '{spec.name}': {spec.source}: {problem}", "Check the source.") from problem
+        raise FetchError(f"{what}: {source}: {problem}", "Check the source.") from problem
     if parts.scheme == "file" and not parts.netloc:
         return Path(unquote(parts.path))
     if parts.scheme == "file":
         raise FetchError(
-            f"dataset '{spec.name}': {spec.source} is no path on this machine",
+            f"{what}: {source} is no path on this machine",
             f"Three slashes: file:///{parts.netloc}{parts.path}, or a plain path.",
         )
     if parts.scheme == "package":
@@ -51,11 +63,11 @@ def locate(spec: DatasetSpec) -> Path:
             found = None
         if found is None or found.origin is None:
             raise FetchError(
-                f"dataset '{spec.name}' lies in the Python package '{parts.netloc}', which is not installed",
+                f"{what} lies in the Python package '{parts.netloc}', which is not installed",
                 f"Run: pip install {parts.netloc}",
             )
         return Path(found.origin).parent / unquote(parts.path).lstrip("/")
     raise FetchError(
-        f"dataset '{spec.name}': sources of the kind '{parts.scheme}://' cannot be read",
+        f"{what}: sources of the kind '{parts.scheme}://' cannot be read",
         "Known: package://PACKAGE/PATH, file://PATH and plain paths. Download the file and point the source at it.",
     )

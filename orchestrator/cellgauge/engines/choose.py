@@ -34,3 +34,12 @@ def choose(name: str, *, insist: bool = False) -> tuple[Engine, str]:
             raise
         return local, f"local engine, because {problem.message}: models run as processes, not sealed off"
     return docker, f"docker engine ({version}): every model sealed in its own container"
+
+
+def every(name: str) -> list[Engine]:
+    """Return the engines that a name may stand for, whether they answer or not."""
+    from cellgauge.engines.docker import DockerEngine
+    from cellgauge.engines.local import LocalEngine
+
+    found: list[Engine] = [LocalEngine()] if name in ("auto", "local") else []
+    return [*found, DockerEngine()] if name in ("auto", "docker") else found

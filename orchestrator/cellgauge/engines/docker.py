@@ -1,60 +1,32 @@
-"""Runs a job in a container: no network, nothing writable but its output, the caller's uid, limits on everything."""
+"""Runs a model in a container: no network, nothing writable but its output, the caller's uid, limits on everything."""
 
 import os
+import re
+import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
-from threading import Event
 from typing import Any
 
-import docker
 import docker.errors
 import requests.exceptions
-from docker.types import LogConfig, Mount
+from docker.types import DeviceRequest, LogConfig, Mount, Ulimit
 
-from cellgauge.engines.launch import Exit, Launch, environment
-from cellgauge.errors import EngineError
+from cellgauge import owner
+from cellgauge.engines.docker_client import ANSWER, UNREACHABLE, connect, translated
+from cellgauge.engines.docker_watch import Watch
+from cellgauge.engines.launch import Cancel, Exit, Launch, environment, labels
+from cellgauge.engines.log import Log
+from cellgauge.errors import EngineError, GpuError
 
-GRACE = 5
-"""Seconds between SIGTERM and SIGKILL."""
-LOOK = 2.0
-"""Seconds between looks at the clock and at `cancel` while a container runs."""
-PIDS = 1024
-LOG_BYTES = 64 << 20
 LABEL = "org.cellgauge"
-
-
-@contextmanager
-def translated(doing: str) -> Iterator[None]:
-    """Turn docker-py's errors into ours."""
-    try:
-        yield
-    except docker.errors.ImageNotFound as problem:
-        raise EngineError(f"{doing}: {problem.explanation}", "Build or pull the image again.") from problem
-    except docker.errors.APIError as problem:
-        raise EngineError(f"{doing}: {problem.explanation or problem}", "See the Docker engine's log.") from problem
-    except (docker.errors.DockerException, requests.exceptions.RequestException, OSError) as problem:
-        raise EngineError(f"{doing} ({_root(problem)})", "Is the engine running? Try: docker info") from problem
-
-
-def _root(problem: BaseException) -> str:
-    """Find the words that matter below the wrapping of three libraries."""
-    text = str(problem)
-    for known in ("No such file or directory", "Permission denied", "Connection refused", "timed out"):
-        if known in text:
-            return known
-    return text
-
-
-@cache
-def connect() -> docker.DockerClient:
-    """Connect to the engine that DOCKER_HOST names, or the default one; once a process."""
-    with translated("no Docker engine answers"):
-        client = docker.from_env(timeout=60, max_pool_size=64)
-        client.ping()
-        return client
+TMP_MB = 256
+LIST_PACKAGES = (
+    "import importlib.metadata as m; print(*sorted({f'{d.name}=={d.version}' for d in m.distributions()}), sep='\\n')"
+)
 
 
 class DockerEngine:
@@ -63,105 +35,214 @@ class DockerEngine:
     name = "docker"
 
     def __init__(self) -> None:
-        self.sandbox = {
-            "network": "none",
-            "root": "read-only",
-            "user": f"{os.getuid()}:{os.getgid()}",
-            "capabilities": "none",
-            "privileges": "no new ones",
-            "pids": str(PIDS),
-            "inputs": "read-only",
-        }
+        self._busy: set[str] = set()
+        """Containers that a thread of this process looks after."""
+        self._lock = threading.Lock()
 
     def check(self) -> str:
         with translated("the Docker engine does not tell its version"):
             version = connect().version()
         return f"Docker {version['Version']}"
 
-    def run(self, launch: Launch, cancel: Event) -> Exit:
-        with translated(f"job {launch.job}"):
-            container = connect().containers.create(**self._options(launch))
+    def sandbox(self, launch: Launch) -> dict[str, str]:
+        limits = launch.limits
+        return {
+            "network": "bridge" if "network" in launch.allow else "none",
+            "root": "writable" if "writable-root" in launch.allow else "read-only",
+            "inputs": "read-only",
+            "weights": "read-only",
+            "user": f"{os.getuid()}:{os.getgid()}",
+            "capabilities": "none",
+            "privileges": "no new ones",
+            "system calls": "the engine's seccomp profile",
+            "processes": f"own namespace, {limits.pids} at most",
+            "memory": f"{limits.memory_mb} MiB, no swap",
+            "cpus": str(limits.cpus),
+            "shared memory": f"{limits.shm_mb} MiB, own",
+            "/tmp": f"{TMP_MB} MiB, in memory",
+            "disk": f"{limits.disk_mb} MiB in output and scratch",
+            "core dumps": "none",
+            "log": f"{limits.log_mb} MiB",
+            "gpus": ", ".join(launch.gpus) or "none",
+        }
+
+    def run(self, launch: Launch, cancel: Cancel) -> Exit:
+        client = connect(launch.limits.start)
+        began = time.monotonic()
+        with translated("the container was not made", "start"):
+            container = client.containers.create(**self._options(launch))
+        with self._lock:
+            self._busy.add(container.id)
+        try:
+            with translated(f"container {container.short_id}", "run"), Log(launch.log, launch.limits.log_mb) as log:
+                watch = Watch(container, launch, cancel, log)  # listens before there is anything to hear
+                if reason := _start(container):
+                    log.write(f"{reason}\n".encode())
+                    return Exit(code=127, start_seconds=time.monotonic() - began)
+                started = time.monotonic() - began
+                return watch.until_the_end().model_copy(update={"start_seconds": started})
+        finally:
+            _remove(container)
+            with self._lock:
+                self._busy.discard(container.id)
+
+    def replay(self, launch: Launch) -> tuple[str, ...]:
+        # Not into the output of the first time; and on the engine's log, since this is for reading along.
+        again = launch.output.parent / "replay"
+        changed = launch.model_copy(update={"output": again / "output", "scratch": again / "scratch"})
+        return (
+            *("mkdir", "-p", str(changed.output), str(changed.scratch), "&&"),
+            *("docker", "run", "--rm", *_flags(self._options(changed)), launch.image, launch.verb),
+        )
+
+    def packages(self, image: str) -> tuple[str, ...]:
+        options = {
+            **{"image": image, "entrypoint": ["python", "-c", LIST_PACKAGES], "network_mode": "none"},
+            **{"read_only": True, "cap_drop": ["ALL"], "security_opt": ["no-new-privileges"], "mem_limit": "512m"},
+            **{"memswap_limit": "512m", "pids_limit": 64, "user": f"{os.getuid()}:{os.getgid()}"},
+            **{"labels": {f"{LABEL}.owner": owner.me().token, f"{LABEL}.uid": str(os.getuid())}},
+        }
+        with translated(f"image {image} does not tell its packages"):
+            container = connect().containers.create(**options)
+            with self._lock:
+                self._busy.add(container.id)
             try:
                 container.start()
-                outcome = _wait(container, launch.time_limit, cancel)
-                _save_log(container, launch.log)
-                return outcome
+                container.wait(timeout=ANSWER)
+                text = container.logs(stdout=True, stderr=False, tail=5000).decode(errors="replace")
+            except (docker.errors.APIError, requests.exceptions.ConnectionError):
+                return ()  # no Python in it, or none that ends
             finally:
                 _remove(container)
+                with self._lock:
+                    self._busy.discard(container.id)
+        return tuple(line for line in text.splitlines() if re.fullmatch(r"[\w.-]{1,100}==[\w.+!-]{1,100}", line))
+
+    def gpus_in_use(self) -> frozenset[str]:
+        with translated("the Docker engine does not tell which containers run"):
+            running = connect().api.containers(filters={"label": f"{LABEL}.gpus"})
+        held = {one for found in running for one in found["Labels"].get(f"{LABEL}.gpus", "").split(",")}
+        return frozenset(held - {""})
+
+    def sweep(self) -> list[str]:
+        with translated("the Docker engine does not tell what is left over"):
+            found = connect().api.containers(all=True, filters={"label": f"{LABEL}.owner"})
+        dead = [one for one in found if self._abandoned(one)]
+        with ThreadPoolExecutor(8) as pool:
+            list(pool.map(lambda one: _remove(connect().api, one["Id"]), dead))
+        return [f"container {one['Names'][0].lstrip('/')}" for one in dead]
+
+    def _abandoned(self, found: dict[str, Any]) -> bool:
+        whose = owner.Owner.parse(found["Labels"][f"{LABEL}.owner"])
+        if whose is None:
+            return False
+        with self._lock:
+            return whose.abandoned() or (whose == owner.me() and found["Id"] not in self._busy)
 
     def _options(self, launch: Launch) -> dict[str, Any]:
-        memory = f"{launch.memory_mb}m"
+        limits = launch.limits
+        memory = f"{limits.memory_mb}m"
+        weights = [("/weights", launch.weights, True)] if launch.weights else []
         binds = [
             ("/job/input", launch.input, True),
             ("/job/output", launch.output, False),
             ("/scratch", launch.scratch, False),
+            *weights,
         ]
+        folders = {"input": "/job/input", "output": "/job/output", "weights": "/weights", "scratch": "/scratch"}
+        # Where NVIDIA's runtime is the default one, an image of theirs would get every device without asking.
+        hidden = {} if launch.gpus else {"NVIDIA_VISIBLE_DEVICES": "void"}
         return {
             "image": launch.image,
             "command": [launch.verb],
-            "name": f"cellgauge-{launch.job}-{os.getpid()}-{time.monotonic_ns()}",
-            "labels": {f"{LABEL}.job": launch.job, f"{LABEL}.model": launch.model, f"{LABEL}.uid": str(os.getuid())},
+            "name": f"cellgauge-{launch.jobs[0]}-{os.getpid()}-{time.monotonic_ns()}",
+            "labels": {f"{LABEL}.{name}": value for name, value in labels(launch).items() if value},
             "mounts": [Mount(to, str(path.absolute()), type="bind", read_only=only) for to, path, only in binds],
-            "environment": environment(
-                input="/job/input", output="/job/output", weights="/weights", scratch="/scratch", threads=launch.cpus
-            ),
+            "environment": {**environment(launch, **folders), **hidden},
             "working_dir": "/scratch",
-            "user": self.sandbox["user"],
-            "network_mode": "none",
-            "read_only": True,
-            "tmpfs": {"/tmp": "size=256m,mode=1777"},
+            "user": f"{os.getuid()}:{os.getgid()}",
+            "network_mode": "bridge" if "network" in launch.allow else "none",
+            "read_only": "writable-root" not in launch.allow,
+            "tmpfs": {"/tmp": f"size={TMP_MB}m,mode=1777,nosuid,nodev"},
             "cap_drop": ["ALL"],
             "security_opt": ["no-new-privileges"],
-            "pids_limit": PIDS,
+            "ipc_mode": "private",
+            "pids_limit": limits.pids,
             "mem_limit": memory,
             "memswap_limit": memory,
-            "shm_size": f"{launch.shm_mb}m",
-            "nano_cpus": int(launch.cpus * 1e9),
+            "shm_size": f"{limits.shm_mb}m",
+            "nano_cpus": int(limits.cpus * 1e9),
+            "ulimits": [_limit("core", 0), _limit("fsize", limits.disk_mb << 20)],
+            "oom_score_adj": 500,  # where the whole machine runs out of memory, a model goes before anything else
             "init": True,
-            "log_config": LogConfig(type="json-file", config={"max-size": str(LOG_BYTES), "max-file": "2"}),
+            "device_requests": [_devices(launch.gpus)] if launch.gpus else [],
+            # Ours is kept from the stream; this one is for people who look with `docker logs`.
+            "log_config": LogConfig(type="json-file", config={"max-size": "4m", "max-file": "2"}),
         }
 
 
-def _wait(container: Any, limit: float, cancel: Event) -> Exit:
-    deadline = time.monotonic() + limit
-    while True:
-        left = deadline - time.monotonic()
-        if left <= 0 or cancel.is_set():
-            _stop(container)
-            state = _state(container)
-            return Exit(code=state["ExitCode"], oom_killed=state["OOMKilled"], timed_out=left <= 0, cancelled=left > 0)
-        with suppress(requests.exceptions.ConnectionError, requests.exceptions.ReadTimeout):
-            # Asked in short turns: docker-py raises ConnectionError on this time-out, not the documented ReadTimeout,
-            # and so does an engine that goes away (docker/docker-py#1966). `_state` tells the two apart.
-            container.client.api.wait(container.id, timeout=min(LOOK, left))
-        state = _state(container)
-        if state["Status"] not in ("running", "created"):
-            if state.get("Error"):
-                raise EngineError(f"the container did not start: {state['Error']}", "See the Docker engine's log.")
-            return Exit(code=state["ExitCode"], oom_killed=state["OOMKilled"])
+def _limit(name: str, value: int) -> Ulimit:
+    return Ulimit(name=name, soft=value, hard=value)
 
 
-def _state(container: Any) -> dict[str, Any]:
-    container.reload()
-    return dict(container.attrs["State"])
+def _devices(uuids: Iterable[str]) -> DeviceRequest:
+    """Ask for devices by UUID: the engine's own way, or the Container Device Interface where it offers that."""
+    if _has_cdi():
+        return DeviceRequest(driver="cdi", device_ids=[f"nvidia.com/gpu={uuid}" for uuid in uuids])
+    return DeviceRequest(device_ids=list(uuids), capabilities=[["gpu"]])
 
 
-def _stop(container: Any) -> None:
-    """Send SIGTERM, and SIGKILL after the grace."""
-    container.stop(timeout=GRACE)
+@cache
+def _has_cdi() -> bool:
+    folders = connect().info().get("CDISpecDirs") or ()
+    specs = [path for folder in folders for path in Path(folder).glob("*.[yj]*")]
+    return any("nvidia.com/gpu" in path.read_text(errors="replace") for path in specs)
 
 
-def _save_log(container: Any, path: Path) -> None:
-    written = 0
-    with path.open("wb") as log:
-        for chunk in container.logs(stream=True, stdout=True, stderr=True):
-            log.write(chunk[: LOG_BYTES - written])
-            written += len(chunk)
-            if written >= LOG_BYTES:
-                log.write(b"\n[cut here: the log is longer]\n")
-                break
+def _flags(options: dict[str, Any]) -> list[str]:
+    """Write the options of a container as `docker run` takes them."""
+    mounts = [
+        f"type=bind,source={mount['Source']},target={mount['Target']}" + (",readonly" if mount["ReadOnly"] else "")
+        for mount in options["mounts"]
+    ]
+    limits = [f"{limit.name}={limit.soft}:{limit.hard}" for limit in options["ulimits"]]
+    devices = [",".join(one.device_ids) for one in options["device_requests"]]
+    several = {
+        **{"--mount": mounts, "--ulimit": limits, "--gpus": [f'"device={uuids}"' for uuids in devices]},
+        **{"--env": [f"{name}={value}" for name, value in options["environment"].items()]},
+        **{"--tmpfs": [f"{path}:{how}" for path, how in options["tmpfs"].items()]},
+    }
+    single = {
+        **{"--network": options["network_mode"], "--user": options["user"], "--workdir": options["working_dir"]},
+        **{"--cap-drop": "ALL", "--security-opt": "no-new-privileges", "--ipc": options["ipc_mode"]},
+        **{"--pids-limit": options["pids_limit"], "--memory": options["mem_limit"]},
+        **{"--memory-swap": options["memswap_limit"], "--shm-size": options["shm_size"]},
+        **{"--cpus": options["nano_cpus"] / 1e9},
+    }
+    flags = ["--init", *(["--read-only"] if options["read_only"] else [])]
+    flags += [word for name, value in single.items() for word in (name, str(value))]
+    return flags + [word for name, values in several.items() for value in values for word in (name, value)]
 
 
-def _remove(container: Any) -> None:
-    with suppress(docker.errors.NotFound):
-        container.remove(force=True, v=True)
+def _start(container: Any) -> str:
+    """Start a container; why its program cannot be started, if it is the image's fault."""
+    try:
+        with translated("the container did not start", "start"):
+            container.start()
+    except EngineError as problem:
+        if isinstance(problem, GpuError) or not isinstance(problem.__cause__, docker.errors.APIError):
+            raise
+        container.reload()
+        if container.attrs["State"]["ExitCode"] in (126, 127):
+            return problem.message
+        raise
+    return ""
+
+
+def _remove(container: Any, id: str = "") -> None:
+    """Remove a container, running or not. Where the engine does not answer, `sweep` does it later."""
+    with suppress(*UNREACHABLE):
+        if id:
+            container.remove_container(id, force=True, v=True)
+        else:
+            container.remove(force=True, v=True)

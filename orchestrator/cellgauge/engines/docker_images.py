@@ -3,14 +3,19 @@
 import io
 import re
 import tarfile
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import docker.errors
+import requests.exceptions
+from docker.utils import parse_repository_tag
 
-from cellgauge.engines.docker import connect, translated
+from cellgauge.engines.docker_client import connect, translated
 from cellgauge.errors import ImageError
+
+Report = Callable[[int, int], None]
 
 
 @dataclass(frozen=True)
@@ -33,21 +38,38 @@ def find(reference: str) -> Image | None:
         return Image(id=found.id, labels=found.labels or {})
 
 
-def pull(reference: str) -> Image:
+def pull(reference: str, limit: float, report: Report) -> Image:
     """Pull an image from its registry.
+
+    Parameters
+    ----------
+    limit
+        Seconds that it may take.
+    report
+        Told how many bytes are there, and of how many.
 
     Raises
     ------
     ImageError
-        If the registry does not have it, or does not answer.
+        If the registry does not have it, does not answer, or the time is up.
     """
-    client = connect()
+    deadline, layers = time.monotonic() + limit, dict[str, tuple[int, int]]()
+    repository, tag = parse_repository_tag(reference)
     try:
-        client.images.pull(reference)
-    except (docker.errors.APIError, docker.errors.DockerException) as problem:
+        for message in connect().api.pull(repository, tag=tag or "latest", stream=True, decode=True):
+            if "error" in message:
+                raise docker.errors.DockerException(message["error"])
+            detail = message.get("progressDetail") or {}
+            if message.get("status") == "Downloading" and detail.get("total"):
+                layers[message["id"]] = (detail["current"], detail["total"])
+            elif message.get("status") in ("Download complete", "Pull complete") and message.get("id") in layers:
+                layers[message["id"]] = (layers[message["id"]][1],) * 2
+            report(sum(done for done, _ in layers.values()), sum(total for _, total in layers.values()))
+            _in_time(deadline, f"image {reference} was not pulled", limit)
+    except (docker.errors.APIError, docker.errors.DockerException, requests.exceptions.RequestException) as problem:
         reason = getattr(problem, "explanation", None) or str(problem)
         raise ImageError(
-            f"image {reference} cannot be pulled: {reason}", "Check the name and `docker login`."
+            f"image {reference} cannot be pulled: {reason}", "Check the name and `docker login`.", phase="pull"
         ) from problem
     image = find(reference)
     if image is None:
@@ -55,15 +77,23 @@ def pull(reference: str) -> Image:
     return image
 
 
-def build(tag: str, files: Mapping[str, bytes], *, base_image: str, network: str, labels: Mapping[str, str]) -> Image:
+def _in_time(deadline: float, what: str, limit: float) -> None:
+    if time.monotonic() > deadline:
+        hint = "Allow more with --limit pull=2h, or with `resources: pull_limit` in its model.yaml."
+        raise ImageError(f"{what} within its limit of {limit:g} s", hint, phase="pull")
+
+
+def build(
+    tag: str, files: Mapping[str, bytes], *, base_image: str, network: str, labels: Mapping[str, str], limit: float
+) -> Image:
     """Build an image from the files of its context.
 
     Raises
     ------
     ImageError
-        With the last lines of the build.
+        With the last lines of the build; or because the time is up, `limit` in seconds.
     """
-    client = connect()
+    client, deadline = connect(), time.monotonic() + limit
     lines: list[str] = []
     try:
         stream = client.api.build(
@@ -76,13 +106,17 @@ def build(tag: str, files: Mapping[str, bytes], *, base_image: str, network: str
             rm=True,
             forcerm=True,
             decode=True,
+            timeout=limit,
         )
         for message in stream:
             lines += str(message.get("stream", "")).splitlines()
             if "error" in message:
                 raise _failed(tag, base_image, lines, str(message["error"]))
+            _in_time(deadline, f"image {tag} was not built", limit)
     except docker.errors.APIError as problem:  # what is wrong with the Dockerfile itself
         raise _failed(tag, base_image, lines, problem.explanation or str(problem)) from problem
+    except requests.exceptions.RequestException as problem:
+        raise _failed(tag, base_image, lines, f"the engine went away: {problem}") from problem
     image = find(tag)
     if image is None:
         raise _failed(tag, base_image, lines, "no image came out")

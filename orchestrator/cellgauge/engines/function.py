@@ -1,9 +1,8 @@
-"""Runs a job as a call of a function: for tests, for docs, and for measuring our own overhead."""
+"""Runs a model as a call of a function: for tests, for docs, and for measuring our own overhead."""
 
 from collections.abc import Callable
-from threading import Event
 
-from cellgauge.engines.launch import Exit, Launch
+from cellgauge.engines.launch import Cancel, Exit, Launch
 
 
 class FunctionEngine:
@@ -12,14 +11,28 @@ class FunctionEngine:
     name = "function"
 
     def __init__(self, function: Callable[[Launch], int | Exit]) -> None:
-        self.sandbox = {"isolation": "none: a function call"}
         self._function = function
 
     def check(self) -> str:
         return "function"
 
-    def run(self, launch: Launch, cancel: Event) -> Exit:
-        if cancel.is_set():
+    def sandbox(self, launch: Launch) -> dict[str, str]:
+        return {"isolation": "none: a function call"}
+
+    def run(self, launch: Launch, cancel: Cancel) -> Exit:
+        if cancel.asked:
             return Exit(code=None, cancelled=True)
         answer = self._function(launch)
         return answer if isinstance(answer, Exit) else Exit(code=answer)
+
+    def replay(self, launch: Launch) -> tuple[str, ...]:
+        return ()
+
+    def packages(self, image: str) -> tuple[str, ...]:
+        return ()
+
+    def gpus_in_use(self) -> frozenset[str]:
+        return frozenset()
+
+    def sweep(self) -> list[str]:
+        return []

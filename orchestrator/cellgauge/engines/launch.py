@@ -1,16 +1,24 @@
 """The seam: an engine gets a `Launch` and gives back an `Exit`."""
 
+import shlex
+from collections.abc import Iterable
 from pathlib import Path
 from threading import Event
 from typing import Protocol
 
-from cellgauge.specs import Spec, Verb
+from cellgauge import owner
+from cellgauge.specs import Limits, Relaxation, Spec, Used, Verb
+
+GRACE = 5.0
+"""Seconds between SIGTERM and SIGKILL."""
 
 
 class Launch(Spec):
-    """Everything an engine needs to know to run one job."""
+    """Everything an engine needs to know to start a model once."""
 
-    job: str
+    jobs: tuple[str, ...]
+    """The jobs that this start does."""
+    run: str = ""
     verb: Verb
     model: str
     image: str
@@ -23,31 +31,61 @@ class Launch(Spec):
     """Read-only to the model."""
     output: Path
     scratch: Path
+    weights: Path | None = None
+    """Read-only to the model."""
     log: Path
     """Where stdout and stderr go."""
-    cpus: int = 1
-    memory_mb: int
-    shm_mb: int
-    time_limit: float
-    """Seconds."""
+    limits: Limits
+    gpus: tuple[str, ...] = ()
+    """UUIDs of the devices that it may use."""
+    allow: tuple[Relaxation, ...] = ()
+    """What is allowed beyond the sandbox."""
 
 
 class Exit(Spec):
-    """How a job's process ended."""
+    """How a start of a model ended."""
 
     code: int | None
     """None if it never ran to an end."""
     oom_killed: bool = False
     timed_out: bool = False
     cancelled: bool = False
+    disk_full: bool = False
+    """It wrote more than its limit."""
+    start_seconds: float = 0.0
+    """Until the model's process ran."""
+    used: Used = Used()
+
+
+class Cancel:
+    """A wish to stop: once asked, a model is told and gets its grace; asked again, it is killed at once."""
+
+    def __init__(self) -> None:
+        self._asked, self._hurry = Event(), Event()
+
+    def ask(self) -> None:
+        (self._hurry if self._asked.is_set() else self._asked).set()
+
+    @property
+    def asked(self) -> bool:
+        return self._asked.is_set()
+
+    @property
+    def hurry(self) -> bool:
+        return self._hurry.is_set()
+
+    def sleep(self, seconds: float) -> None:
+        """Sleep until somebody wishes to stop."""
+        self._asked.wait(seconds)
 
 
 class Engine(Protocol):
-    """Isolates one job. Whoever writes another engine implements these two methods and two attributes."""
+    """Isolates one start of a model.
+
+    Whoever writes another engine implements this, and subclasses `cellgauge.engines.conformance.Suite` in a test.
+    """
 
     name: str
-    sandbox: dict[str, str]
-    """What the engine withholds from a model, by aspect; recorded in every result."""
 
     def check(self) -> str:
         """Say which engine this is and its version.
@@ -59,8 +97,12 @@ class Engine(Protocol):
         """
         ...
 
-    def run(self, launch: Launch, cancel: Event) -> Exit:
-        """Run a job to its end, its time limit, or `cancel`, and leave nothing running.
+    def sandbox(self, launch: Launch) -> dict[str, str]:
+        """Tell what is withheld from this model, by aspect; recorded in every result."""
+        ...
+
+    def run(self, launch: Launch, cancel: Cancel) -> Exit:
+        """Run a model to its end, its time limit, or `cancel`, and leave nothing running.
 
         Raises
         ------
@@ -69,10 +111,42 @@ class Engine(Protocol):
         """
         ...
 
+    def replay(self, launch: Launch) -> tuple[str, ...]:
+        """Write the shell command that would start this again, without the engine."""
+        ...
 
-def environment(*, input: str, output: str, weights: str, scratch: str, threads: int) -> dict[str, str]:
+    def packages(self, image: str) -> tuple[str, ...]:
+        """List what is installed where the model runs, as `name==version`; nothing where that cannot be told."""
+        ...
+
+    def gpus_in_use(self) -> frozenset[str]:
+        """UUIDs of devices that something running holds, whoever started it."""
+        ...
+
+    def sweep(self) -> list[str]:
+        """Remove whatever this user's dead runs left behind, and say what it was."""
+        ...
+
+
+def labels(launch: Launch) -> dict[str, str]:
+    """Say whose a container or process is, and which job it does; liveness is told from it."""
+    me = owner.me()
+    return {
+        "run": launch.run,
+        "job": ",".join(launch.jobs),
+        "model": launch.model,
+        "uid": str(me.uid),
+        "boot": me.boot,
+        "pid": str(me.pid),
+        "started": str(me.started),
+        "owner": me.token,
+        "gpus": ",".join(launch.gpus),
+    }
+
+
+def environment(launch: Launch, *, input: str, output: str, weights: str, scratch: str) -> dict[str, str]:
     """Tell a program where its folders are, and libraries to keep to their threads and to the scratch folder."""
-    count = str(threads)
+    count = str(launch.limits.cpus)
     return {
         "CELLGAUGE_INPUT": input,
         "CELLGAUGE_OUTPUT": output,
@@ -97,3 +171,8 @@ def environment(*, input: str, output: str, weights: str, scratch: str, threads:
         "PYTHONUNBUFFERED": "1",
         "LANG": "C.UTF-8",
     }
+
+
+def quote(words: Iterable[str]) -> str:
+    """Join words to a line for a shell."""
+    return " ".join(word if word == "&&" else shlex.quote(word) for word in words)

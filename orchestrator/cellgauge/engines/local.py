@@ -1,4 +1,4 @@
-"""Runs a job as a process of its own: same contract, same folders, no isolation. For authors and for machines
+"""Runs a model as a process of its own: same contract, same folders, no isolation. For authors and for machines
 without Docker."""
 
 import os
@@ -6,16 +6,21 @@ import platform
 import signal
 import subprocess
 import sys
+import threading
 import time
 from contextlib import suppress
+from importlib.metadata import distributions
 from pathlib import Path
-from threading import Event
+from typing import BinaryIO
 
-from cellgauge.engines.launch import Exit, Launch, environment
+from cellgauge import disk, owner
+from cellgauge.engines.launch import GRACE, Cancel, Exit, Launch, environment, labels
+from cellgauge.engines.log import Log
 from cellgauge.errors import EngineError
+from cellgauge.specs import Used
 
-GRACE = 5.0
-"""Seconds between SIGTERM and SIGKILL."""
+PACE = 0.2
+DISK_PACE = 1.0
 
 
 class LocalEngine:
@@ -23,67 +28,137 @@ class LocalEngine:
 
     name = "local"
 
-    def __init__(self) -> None:
-        self.sandbox = {"isolation": "none: a process with the caller's rights"}
-
     def check(self) -> str:
         return f"Python {platform.python_version()}"
 
-    def run(self, launch: Launch, cancel: Event) -> Exit:
-        command = [sys.executable if part == "python" else part for part in launch.command]
-        # A path below the model's folder is its own file; everything else is left to PATH.
-        command = [str(launch.folder / part) if (launch.folder / part).is_file() else part for part in command]
-        try:
-            with launch.log.open("wb") as log:
+    def sandbox(self, launch: Launch) -> dict[str, str]:
+        return {
+            "isolation": "none: a process with the caller's rights",
+            "inputs": "a copy",
+            "disk": f"{launch.limits.disk_mb} MiB in output and scratch",
+            "log": f"{launch.limits.log_mb} MiB",
+            "gpus": ", ".join(launch.gpus) or "none",
+        }
+
+    def run(self, launch: Launch, cancel: Cancel) -> Exit:
+        began = time.monotonic()
+        command = _command(launch)
+        with Log(launch.log, launch.limits.log_mb) as log:
+            try:
                 process = subprocess.Popen(
-                    [*command, launch.verb],
+                    command,
                     cwd=launch.scratch,
                     env=_environment(launch),
                     stdin=subprocess.DEVNULL,
-                    stdout=log,
+                    stdout=subprocess.PIPE,
                     stderr=subprocess.STDOUT,
                     start_new_session=True,  # a group of its own, so that its children end with it
                 )
-        except OSError as problem:
-            raise EngineError(
-                f"cannot start '{command[0]}': {problem.strerror}", "See `command` in model.yaml."
-            ) from problem
-        return _wait(process, launch.time_limit, cancel)
+            except OSError as problem:
+                reason = f"cannot start '{command[0]}': {problem.strerror}"
+                raise EngineError(reason, "See `command` in model.yaml.", lasting=True, phase="start") from problem
+            reader = threading.Thread(target=_read, args=(process.stdout, log), daemon=True)
+            reader.start()
+            started = time.monotonic() - began
+            why = _wait(process, launch, cancel)
+            code, used = _reap(process)
+            reader.join(1.0)  # a process that left the group may hold the pipe; nobody waits for it
+        return Exit(code=code, start_seconds=started, used=used, **dict.fromkeys(why, True))
+
+    def replay(self, launch: Launch) -> tuple[str, ...]:
+        again = launch.output.parent / "replay"
+        changed = launch.model_copy(update={"output": again / "output", "scratch": again / "scratch"})
+        settings = [f"{name}={value}" for name, value in _environment(changed).items()]
+        return (
+            *("mkdir", "-p", str(changed.output), str(changed.scratch), "&&"),
+            *("env", "-i", "-C", str(changed.scratch), *settings, *_command(changed)),
+        )
+
+    def packages(self, image: str) -> tuple[str, ...]:
+        return tuple(sorted({f"{found.name}=={found.version}" for found in distributions()}))
+
+    def gpus_in_use(self) -> frozenset[str]:
+        return frozenset()
+
+    def sweep(self) -> list[str]:
+        """Kill processes that say in their environment that they belong to a run that is dead."""
+        import psutil
+
+        found = []
+        for process in psutil.process_iter():
+            with suppress(psutil.Error, OSError):
+                if process.uids().real != os.getuid():
+                    continue
+                whose = owner.Owner.parse(process.environ().get("CELLGAUGE_OWNER", ""))
+                if whose is not None and whose.abandoned():
+                    process.kill()
+                    found.append(f"process {process.pid}")
+        return found
+
+
+def _command(launch: Launch) -> list[str]:
+    command = [sys.executable if part == "python" else part for part in launch.command]
+    # A path below the model's folder is its own file; everything else is left to PATH.
+    found = [str(launch.folder / part) if (launch.folder / part).is_file() else part for part in command]
+    return [*found, launch.verb]
 
 
 def _environment(launch: Launch) -> dict[str, str]:
     """Pass on the search path alone: secrets in the caller's environment are none of a model's business."""
     folders = environment(
+        launch,
         input=str(launch.input.absolute()),
         output=str(launch.output.absolute()),
-        weights=str(launch.scratch.absolute() / "weights"),
+        weights=str((launch.weights or launch.scratch / "weights").absolute()),
         scratch=str(launch.scratch.absolute()),
-        threads=launch.cpus,
     )
+    whose = labels(launch)
+    told = {"CELLGAUGE_OWNER": whose["owner"], "CELLGAUGE_JOB": whose["job"]}
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)])
-    return {**folders, "PATH": path}
+    return {**folders, **told, "CUDA_VISIBLE_DEVICES": ",".join(launch.gpus), "PATH": path}
 
 
-def _wait(process: subprocess.Popen[bytes], limit: float, cancel: Event) -> Exit:
-    deadline = time.monotonic() + limit
-    while True:
-        try:
-            code = process.wait(timeout=max(0.0, min(0.5, deadline - time.monotonic())))
-            _signal(process.pid, signal.SIGKILL)  # what it left in the background
-            return Exit(code=code)
-        except subprocess.TimeoutExpired:
-            timed_out = time.monotonic() >= deadline
-            if timed_out or cancel.is_set():
-                _end(process)
-                return Exit(code=process.returncode, timed_out=timed_out, cancelled=not timed_out)
+def _read(stream: BinaryIO | None, log: Log) -> None:
+    with suppress(ValueError, OSError):  # the log is closed, since nobody waits any more
+        while stream and (chunk := os.read(stream.fileno(), 1 << 16)):
+            log.write(chunk)
 
 
-def _end(process: subprocess.Popen[bytes]) -> None:
-    _signal(process.pid, signal.SIGTERM)
-    with suppress(subprocess.TimeoutExpired):
-        process.wait(timeout=GRACE)
-    _signal(process.pid, signal.SIGKILL)
-    process.wait()
+def _wait(process: subprocess.Popen[bytes], launch: Launch, cancel: Cancel) -> list[str]:
+    """Wait for the end, or bring it about; say why."""
+    deadline = time.monotonic() + launch.limits.time
+    look, most = time.monotonic() + DISK_PACE, launch.limits.disk_mb << 20
+    while not _ended(process, PACE):
+        now = time.monotonic()
+        why = ["cancelled"] if cancel.asked else ["timed_out"] if now >= deadline else []
+        if not why and now >= look:
+            look = now + DISK_PACE
+            why = ["disk_full"] if disk.used((launch.output, launch.scratch), most) > most else []
+        if why:
+            _signal(process.pid, signal.SIGTERM)
+            patience = time.monotonic() + GRACE
+            while time.monotonic() < patience and not cancel.hurry and not _ended(process, PACE):
+                pass
+            return why
+    return []
+
+
+def _ended(process: subprocess.Popen[bytes], patience: float) -> bool:
+    """Look whether it has ended, without taking its exit code: that comes with what it used."""
+    until = time.monotonic() + patience
+    while os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None:
+        if time.monotonic() >= until:
+            return False
+        time.sleep(0.005)
+    return True
+
+
+def _reap(process: subprocess.Popen[bytes]) -> tuple[int, Used]:
+    _signal(process.pid, signal.SIGKILL)  # it, and what it left in the background
+    _, status, usage = os.wait4(process.pid, 0)
+    process.returncode = os.waitstatus_to_exitcode(status)
+    seconds = round(usage.ru_utime + usage.ru_stime, 3)
+    return process.returncode, Used(cpu_seconds=seconds, peak_memory=usage.ru_maxrss * 1024)
 
 
 def _signal(group: int, number: signal.Signals) -> None:

@@ -1,8 +1,9 @@
 """Collects a run's results from the store into one JSON-ready document: every planned one, whatever became of it."""
 
 from collections import Counter
-from typing import Literal
+from typing import Any, Literal
 
+from cellgauge.report import progress
 from cellgauge.specs import Job, Run, ScoreValue, Scoring, Spec, State, TaskResult
 from cellgauge.store import Store
 from cellgauge_model.contract import Param
@@ -20,8 +21,8 @@ class Entry(Spec):
     dataset: str
     task: str
     seed: int
-    state: State | Literal["missing"]
-    """`missing`: planned, and never finished."""
+    state: State | Literal["pending"]
+    """`pending`: the run goes on, and has not done this yet."""
     reason: str = ""
     job: str | None = None
     warnings: tuple[str, ...] = ()
@@ -56,7 +57,9 @@ def collect(run: Run, store: Store) -> Document:
     plan = run.plan
     jobs = {job.id: job for job in plan.jobs}
     entries = [Entry(state="not_applicable", **skip.model_dump()) for skip in plan.skips]
-    entries += [_entry(scoring, jobs[scoring.job], store.result(scoring.id)) for scoring in plan.scorings]
+    instead = ("pending", "the run goes on") if progress.alive(run) else ("cancelled", "the run ended before this")
+    for scoring in plan.scorings:
+        entries.append(_entry(scoring, jobs[scoring.job], store.intact_result(scoring.id), *instead))
     dataset, model, task = (
         {name: place for place, name in enumerate(names)} for names in (plan.datasets, plan.models, plan.tasks)
     )
@@ -77,7 +80,7 @@ def collect(run: Run, store: Store) -> Document:
     )
 
 
-def _entry(scoring: Scoring, job: Job, result: TaskResult | None) -> Entry:
+def _entry(scoring: Scoring, job: Job, result: TaskResult | None, state: Any, reason: str) -> Entry:
     return Entry(
         model=scoring.model,
         variant=scoring.variant,
@@ -86,8 +89,8 @@ def _entry(scoring: Scoring, job: Job, result: TaskResult | None) -> Entry:
         dataset=scoring.dataset,
         task=scoring.task,
         seed=scoring.seed,
-        state=result.state if result else "missing",
-        reason=result.reason if result else "the run ended before this was done",
+        state=result.state if result else state,
+        reason=result.reason if result else reason,
         job=scoring.job,
         warnings=result.warnings if result else (),
         scores=result.scores if result else (),

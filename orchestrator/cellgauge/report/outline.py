@@ -1,6 +1,6 @@
 """Shows a plan before it runs: what runs, what is reused, what is skipped and why."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Set
 from typing import Literal
 
 from rich import box
@@ -29,7 +29,7 @@ class Outline(Spec):
     skips: tuple[Skip, ...]
 
 
-def make(plan: Plan, jobs: set[str], scorings: set[str]) -> Outline:
+def make(plan: Plan, jobs: Set[str], scorings: Set[str]) -> Outline:
     """Compare a plan with the ids of the jobs and scorings that are there."""
     tasks: dict[str, dict[str, Literal["score", "reuse"]]] = {job.id: {} for job in plan.jobs}
     for scoring in plan.scorings:

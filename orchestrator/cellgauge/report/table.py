@@ -8,6 +8,7 @@ from rich.table import Table
 from rich.text import Text
 
 from cellgauge.report.document import Document, Entry
+from cellgauge.report.words import printable
 from cellgauge_tasks import Task
 
 
@@ -91,8 +92,3 @@ def _notes(document: Document) -> Iterator[Text]:
     for (model, dataset, kind, reason), tasks in reasons.items():
         where_shown = f"{model} on {dataset} ({', '.join(dict.fromkeys(tasks))}): "
         yield Text(where_shown).append(kind, style="bold").append(f": {printable(reason)}")
-
-
-def printable(text: str) -> str:
-    """Drop what could move a terminal's cursor or colour it: a model may have written the text."""
-    return "".join(character for character in " ".join(text.split()) if character.isprintable())

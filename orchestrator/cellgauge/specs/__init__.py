@@ -3,7 +3,8 @@
 The two messages that cross into a container, `RunRequest` and `RunResult`, are defined in `cellgauge_model.contract`.
 """
 
-from cellgauge.specs.base import GeneIds, MatrixKind, Name, Spec, State, Verb, identity
+from cellgauge.specs.asked import Asked, Changes, Limits, relaxations
+from cellgauge.specs.base import GeneIds, MatrixKind, Name, Relaxation, Spec, State, Verb, identity
 from cellgauge.specs.catalogue import (
     Dataset,
     DatasetEntry,
@@ -15,18 +16,35 @@ from cellgauge.specs.catalogue import (
     Resources,
     Variant,
     VerbSpec,
+    Weight,
 )
 from cellgauge.specs.plans import Job, JobDataset, Plan, Scoring, Skip, View
-from cellgauge.specs.results import ItemRecord, Run, RunRecord, ScoreValue, TaskResult
+from cellgauge.specs.results import (
+    Attempt,
+    GpuUse,
+    Host,
+    ItemRecord,
+    Run,
+    RunRecord,
+    ScoreValue,
+    TaskResult,
+    Used,
+)
 
 __all__ = [
+    "Asked",
+    "Attempt",
+    "Changes",
     "Dataset",
     "DatasetEntry",
     "DatasetSpec",
     "GeneIds",
+    "GpuUse",
+    "Host",
     "ItemRecord",
     "Job",
     "JobDataset",
+    "Limits",
     "Matrix",
     "MatrixKind",
     "Model",
@@ -34,6 +52,7 @@ __all__ = [
     "Name",
     "ParamSpec",
     "Plan",
+    "Relaxation",
     "Resources",
     "Run",
     "RunRecord",
@@ -43,9 +62,12 @@ __all__ = [
     "Spec",
     "State",
     "TaskResult",
+    "Used",
     "Variant",
     "Verb",
     "VerbSpec",
     "View",
+    "Weight",
     "identity",
+    "relaxations",
 ]

@@ -27,6 +27,8 @@ State = Literal[
     "cancelled",
 ]
 """How a planned cell ended."""
+Relaxation = Literal["network", "writable-root"]
+"""What can be allowed to a model beyond the sandbox."""
 
 
 def identity(fields: Any) -> str:

@@ -115,22 +115,51 @@ class VerbSpec(Spec):
     combinations: bool = False
 
 
+class Weight(Spec):
+    """One file of trained weights."""
+
+    path: str = Field(pattern=r"^([A-Za-z0-9_][A-Za-z0-9._-]*/)*[A-Za-z0-9_][A-Za-z0-9._-]*$")
+    """Where the model finds it, below its weights folder."""
+    source: str
+    """As for datasets; a plain path is relative to the model's folder."""
+    sha256: str = Field(pattern="^[0-9a-f]{64}$")
+
+
 class Variant(Spec):
     """A named setting of a model."""
 
     params: dict[str, Param] = {}
+    weights: tuple[Weight, ...] = ()
     description: str = ""
 
 
 class Resources(Spec):
-    """What one start of a model needs."""
+    """What one start of a model needs, and what it may not exceed."""
 
     gpu: Literal["none", "optional", "required"] = "none"
+    """`optional`: it can also run on the CPU, which happens only when asked for."""
+    gpus: int = Field(default=1, ge=1)
+    """Devices that it uses at once."""
+    gpu_memory_mb: int = Field(default=0, ge=0)
+    """On each device; 0: not known, so it gets an empty one."""
+    cpu_features: tuple[str, ...] = ()
+    """Flags of /proc/cpuinfo without which its programs end with SIGILL, for instance `avx2`."""
     memory_mb: int = Field(default=2048, gt=0)
     memory_mb_per_10k_cells: int = Field(default=1024, ge=0)
+    disk_mb: int = Field(default=8192, gt=0)
+    """What it may write: outputs and scratch together."""
+    disk_mb_per_10k_cells: int = Field(default=2048, ge=0)
+    log_mb: int = Field(default=64, gt=0)
+    """What is kept of its log: the beginning and the end."""
     shm_mb: int = Field(default=64, gt=0)
+    pids: int = Field(default=1024, gt=0)
+    """Processes and threads."""
     time_limit: float = Field(default=3600, gt=0)
-    """Seconds."""
+    """Seconds that one item may take."""
+    start_limit: float = Field(default=120, gt=0)
+    """Seconds that the engine may take to start it."""
+    pull_limit: float = Field(default=3600, gt=0)
+    """Seconds that pulling or building its image may take."""
 
 
 class ModelSpec(Spec):

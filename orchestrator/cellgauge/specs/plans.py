@@ -1,8 +1,9 @@
 """What is decided before anything is done."""
 
 from functools import cached_property
+from typing import Literal
 
-from cellgauge.specs.base import GeneIds, Name, Spec, Verb, identity
+from cellgauge.specs.base import GeneIds, Name, Relaxation, Spec, Verb, identity
 from cellgauge.specs.catalogue import Matrix
 from cellgauge_model.contract import Param
 
@@ -51,6 +52,12 @@ class Job(Spec):
     """Those among `params` that were set for this run: for people; the id has all of them."""
     seed: int
     contract: int
+    weights: str = ""
+    """Hash over the names and checksums of its weights; empty without any."""
+    device: Literal["cpu", "gpu"] = "cpu"
+    """What it was asked to compute on: the two do not give the same numbers."""
+    allow: tuple[Relaxation, ...] = ()
+    """What the sandbox allowed beyond its rules."""
     datasets: tuple[JobDataset, ...]
 
 

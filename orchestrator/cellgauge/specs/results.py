@@ -2,6 +2,8 @@
 
 from typing import Literal
 
+from cellgauge.errors import Phase
+from cellgauge.specs.asked import Asked, Limits
 from cellgauge.specs.base import Name, Spec, State
 from cellgauge.specs.plans import Job, Plan, Scoring
 from cellgauge_model.contract import Param
@@ -17,30 +19,99 @@ class ItemRecord(Spec):
     sha256: str = ""
     gene_coverage: float | None = None
     timings: dict[str, float] = {}
+    """Wall seconds by the model's own phases, as it says; likewise CPU seconds and peak memory."""
+    cpu_seconds: dict[str, float] = {}
+    peaks: dict[str, int] = {}
+    """Bytes, resident, by the end of each phase."""
     peak_memory: int | None = None
     versions: dict[str, str] = {}
     warnings: tuple[str, ...] = ()
 
 
+class Used(Spec):
+    """What a start of a model used, as the engine saw it: sampled, so a short one may show nothing."""
+
+    cpu_seconds: float | None = None
+    peak_memory: int | None = None
+    """Bytes."""
+
+
+class GpuUse(Spec):
+    """A GPU that a job held."""
+
+    uuid: str
+    name: str
+    driver: str
+    memory_mb: int
+    peak_memory_mb: int | None = None
+    """Most memory in use on the device while the job ran, sampled."""
+
+
+class Host(Spec):
+    """The machine that a job ran on."""
+
+    name: str
+    system: str
+    kernel: str
+    python: str
+    cpu: str
+    cores: int
+    """That this process may use."""
+    memory_mb: int
+
+
+class Attempt(Spec):
+    """An earlier try at a job."""
+
+    run: str = ""
+    state: State
+    phase: Phase | None = None
+    reason: str = ""
+    exit_code: int | None = None
+    started: str
+    seconds: dict[str, float] = {}
+    log: str = ""
+    """Below the job's folder; empty where it was not kept."""
+
+
 class RunRecord(Spec):
     """What became of a job: written last into its folder, so a folder without one is unfinished."""
 
-    schema_version: Literal[1] = 1
+    schema_version: Literal[1, 2] = 2
     job: Job
     state: State
     """`ok` when every item is; otherwise the state of the first item that is not."""
     reason: str = ""
+    phase: Phase | None = None
+    """What was being done when it went wrong."""
     items: tuple[ItemRecord, ...]
+    run: str = ""
+    """The run that did it."""
+    attempts: tuple[Attempt, ...] = ()
+    """Earlier tries, oldest first."""
+    together: tuple[str, ...] = ()
+    """Jobs that were done in the same start of the model, where there were several."""
     engine: str
+    engine_version: str = ""
     sandbox: dict[str, str] = {}
     exit_code: int | None = None
     log_tail: tuple[str, ...] = ()
     started: str
     """UTC, ISO 8601."""
     seconds: dict[str, float]
-    """Wall time by phase: prepare, run, check."""
+    """Wall time by phase: prepare, start, run, check."""
+    limits: Limits | None = None
+    used: Used = Used()
+    gpus: tuple[GpuUse, ...] = ()
+    replay: tuple[str, ...] = ()
+    """A shell command that starts it again as it was; `{job}` stands for the job's folder."""
+    packages: str = ""
+    """Hash of what is installed where it ran: `environments/<hash>.txt`."""
     host: str
+    machine: Host | None = None
     cellgauge: str
+    code: str = ""
+    """Hash over the program text of cellgauge itself."""
 
 
 class ScoreValue(Spec):
@@ -56,27 +127,39 @@ class ScoreValue(Spec):
 class TaskResult(Spec):
     """One cell of the results table."""
 
-    schema_version: Literal[1] = 1
+    schema_version: Literal[1, 2] = 2
     scoring: Scoring
     state: State
     reason: str = ""
+    run: str = ""
+    """The run that scored it."""
     scores: tuple[ScoreValue, ...] = ()
     seconds: float = 0.0
+    cpu_seconds: float = 0.0
     versions: dict[str, str] = {}
     """Of the libraries that scored."""
     warnings: tuple[str, ...] = ()
     """What the model or the task wants its reader to know."""
     cellgauge: str
+    code: str = ""
+    """Hash over the program text of cellgauge itself."""
 
 
 class Run(Spec):
     """What was asked for, and when. Its results are found by the ids in its plan."""
 
-    schema_version: Literal[1] = 1
+    schema_version: Literal[1, 2] = 2
     id: str
     command: str
     started: str
     """UTC, ISO 8601."""
     engine: str
+    owner: str = ""
+    """The process that does it, as `owner.Owner` writes it."""
+    asked: Asked | None = None
+    places: dict[str, list[str]] = {}
+    """Where it looked: catalogues and folders of models."""
+    ended: str = ""
+    """UTC, ISO 8601; empty while it runs, and for ever if it was killed."""
     plan: Plan
     cellgauge: str

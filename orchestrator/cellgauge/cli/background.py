@@ -1,0 +1,201 @@
+"""`cellgauge run --detach`, `status`, `logs` and `cancel`: runs that go on without a terminal."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from cellgauge.cli import options
+from cellgauge.cli.output import clean, err, out, say, show_json
+
+if TYPE_CHECKING:
+    from cellgauge.settings import Settings
+    from cellgauge.specs import Run
+    from cellgauge.store import Store
+
+PATIENCE = 15.0
+"""Seconds to wait for a detached run to find its first mistakes; it goes on after that too."""
+
+
+def start(chosen: "Settings", *, as_json: bool) -> int:
+    """Start the command that is running now once more, without a terminal; return once it has laid out its plan."""
+    from cellgauge import store
+
+    kept = store.Store(chosen.results)
+    kept.prepare()
+    run_id = store.new_run_id()
+    log = kept.run_file(run_id, "log")
+    words = [word for word in sys.argv[1:] if word not in ("--detach", "--json")]
+    with log.open("wb") as file:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "cellgauge", *words, "--run-id", run_id],
+            stdin=subprocess.DEVNULL,
+            stdout=file,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+            preexec_fn=_ignore_hangup,
+        )
+    until = time.monotonic() + PATIENCE
+    while time.monotonic() < until and process.poll() is None and kept.run(run_id) is None:
+        time.sleep(0.1)
+    if process.poll() not in (None, 0) and kept.run(run_id) is None:
+        err.print(clean(log.read_text(errors="replace")), markup=False, soft_wrap=True, end="")
+        log.unlink()
+        return int(process.poll() or 1)
+    process.returncode = 0  # it is nobody's child from here on
+    if as_json:
+        show_json({"run": run_id, "log": str(log.absolute()), "pid": process.pid})
+    else:
+        out.print(f"run {run_id} goes on in the background", soft_wrap=True)
+        out.print(f"  cellgauge status {run_id}\n  cellgauge logs -f {run_id}\n  cellgauge cancel {run_id}")
+    return 0
+
+
+def _ignore_hangup() -> None:
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell starts its background jobs with it ignored
+
+
+def status(
+    run: Annotated[str, typer.Argument(help="A run's id, or its first characters; every recent one by default.")] = "",
+    results: options.Results = None,
+    as_json: options.Json = False,
+) -> None:
+    """Show what runs do: how much is done, what runs now, and how far it is."""
+    from cellgauge import settings
+    from cellgauge.report import progress
+    from cellgauge.store import Store
+
+    store = Store(settings.read(results=results).results)
+    if not run:
+        found = [progress.look(one, store) for id in store.run_ids()[-20:] if (one := store.run(id))]
+        show_json([one.model_dump(mode="json") for one in found]) if as_json else out.print(progress.table(found))
+        return
+    told = progress.look(named(run, store), store)
+    if as_json:
+        show_json(told)
+    else:
+        out.print(progress.detail(told))
+
+
+def logs(
+    name: Annotated[
+        str, typer.Argument(help="A run's id or a job's, or its first characters; `latest` run.")
+    ] = "latest",
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on until it ends.")] = False,
+    results: options.Results = None,
+) -> None:
+    """Print the log of a detached run, or of a model while it runs or after."""
+    from cellgauge import settings
+    from cellgauge.store import Store
+
+    store = Store(settings.read(results=results).results)
+    for text in _tail(name, store, follow):
+        sys.stdout.write(clean(text))
+        sys.stdout.flush()
+
+
+def _tail(name: str, store: "Store", follow: bool) -> Iterator[str]:
+    path = _log(name, store)
+    position = 0
+    while True:
+        found = _log(name, store) if not path.exists() else path  # a job's folder moves when it ends
+        path, ended = found, _ended(name, store)
+        with suppress(FileNotFoundError), path.open("rb") as file:
+            file.seek(position)
+            content = file.read()
+            position += len(content)
+            yield content.decode(errors="replace")
+        if not follow or ended:
+            return
+        time.sleep(0.3)
+
+
+def _log(name: str, store: "Store") -> Path:
+    from cellgauge.errors import UnknownNameError, UsageError
+
+    runs = store.run_ids()
+    chosen = runs[-1:] if name == "latest" else [one for one in runs if one.startswith(name)]
+    if len(chosen) == 1:
+        path = store.run_file(chosen[0], "log")
+        if not path.exists():
+            raise UsageError(
+                f"run {chosen[0]} was not detached: its words went to the terminal", "Name one of its jobs."
+            )
+        return path
+    jobs = store.job_logs(name)
+    if not jobs:
+        raise UnknownNameError("run or job", name, runs[-5:])
+    if len(jobs) > 1:
+        raise UsageError(f"{len(jobs)} jobs begin with '{name}'", "Give more characters.")
+    return jobs[0]
+
+
+def _ended(name: str, store: "Store") -> bool:
+    from cellgauge.report import progress
+
+    runs = store.run_ids()
+    chosen = runs[-1:] if name == "latest" else [one for one in runs if one.startswith(name)]
+    if len(chosen) == 1:
+        run = store.run(chosen[0])
+        return run is None or not progress.alive(run)
+    return not any(path.parent.name.startswith(".") for path in store.job_logs(name))
+
+
+def cancel(
+    run: Annotated[str, typer.Argument(help="A run's id, or its first characters; `latest` by default.")] = "latest",
+    results: options.Results = None,
+) -> None:
+    """Stop a run as Ctrl-C does; what had finished is kept."""
+    from cellgauge import owner, settings
+    from cellgauge.errors import UsageError
+    from cellgauge.report import progress
+    from cellgauge.store import Store
+
+    store = Store(settings.read(results=results).results)
+    found = named(run, store)
+    if not progress.alive(found):
+        raise UsageError(f"run {found.id} does not run", f"See: cellgauge show {found.id}")
+    whose, here = owner.Owner.parse(found.owner), owner.me()
+    if whose is None or (whose.machine, whose.namespace) != (here.machine, here.namespace):
+        raise UsageError(f"run {found.id} runs on another machine", "Give this command there.")
+    try:
+        os.kill(whose.pid, signal.SIGINT)
+    except PermissionError as problem:
+        raise UsageError(f"run {found.id} is another user's", "Ask them to stop it.") from problem
+    until = time.monotonic() + PATIENCE
+    while time.monotonic() < until and progress.alive(found):
+        time.sleep(0.2)
+    if progress.alive(found):
+        say(f"run {found.id} is still stopping; the same command again kills at once what it runs")
+        raise typer.Exit(1)
+    out.print(f"run {found.id} is stopped; what there is: cellgauge show {found.id}", soft_wrap=True)
+
+
+def named(run: str, store: "Store") -> "Run":
+    """Find a run by its id, its first characters, or `latest`.
+
+    Raises
+    ------
+    UsageError
+        If there is none, or several.
+    """
+    from cellgauge.errors import UnknownNameError, UsageError
+
+    runs = store.run_ids()
+    chosen = runs[-1:] if run == "latest" else [one for one in runs if one.startswith(run)]
+    if run in chosen:
+        chosen = [run]
+    if len(chosen) > 1:
+        raise UsageError(f"{len(chosen)} runs begin with '{run}'", f"Give more characters: {', '.join(chosen[:5])}.")
+    found = store.run(chosen[0]) if chosen else None
+    if found is None:
+        raise UnknownNameError("run", run, runs[-5:], f"They lie in {store.root.absolute()}.")
+    return found

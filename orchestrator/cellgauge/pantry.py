@@ -1,0 +1,103 @@
+"""Prepares what jobs need while others compute: views of datasets, weights, and what is installed in images."""
+
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+from cellgauge.data import view, weights
+from cellgauge.engines import Engine
+from cellgauge.errors import EngineError
+from cellgauge.execute import Given
+from cellgauge.specs import Dataset, Job, JobDataset, Model
+from cellgauge.store import Store
+from cellgauge_model.contract import Item
+
+
+class Pantry:
+    """Makes each view, each folder of weights and each list of packages once, in the order of the jobs.
+
+    Whoever takes one waits for it; what goes wrong in making it is raised there.
+    """
+
+    def __init__(
+        self,
+        jobs: Sequence[Job],
+        models: Mapping[str, Model],
+        datasets: Mapping[str, Dataset],
+        engine: Engine,
+        store: Store,
+        cache: Path,
+    ) -> None:
+        self._models, self._datasets, self._engine, self._store = models, datasets, engine, store
+        self._cache = cache
+        self._maker = ThreadPoolExecutor(1, thread_name_prefix="prepare")
+        self._asker = ThreadPoolExecutor(2, thread_name_prefix="packages")
+        self._made: dict[object, Future[Any]] = {}
+        self._lock = threading.Lock()
+        for job in jobs:
+            for one in job.datasets:
+                self._view(one)
+            self._weights(job)
+            self._packages(job.image)
+
+    def given(self, job: Job) -> list[Given]:
+        """The items of a job.
+
+        Raises
+        ------
+        DatasetError
+            If the dataset does not hold what the view needs.
+        StorageError
+            If the cache cannot be written.
+        """
+        return [self._view(one).result() for one in job.datasets]
+
+    def weights(self, job: Job) -> Path | None:
+        """The folder of a job's weights.
+
+        Raises
+        ------
+        FetchError
+            If they cannot be had.
+        """
+        found: Path | None = self._weights(job).result()
+        return found
+
+    def packages(self, image: str) -> str:
+        """The hash of the list of packages of an image; empty where the image cannot tell."""
+        try:
+            return str(self._packages(image).result())
+        except EngineError:
+            return ""
+
+    def close(self) -> None:
+        for pool in (self._maker, self._asker):
+            pool.shutdown(wait=True, cancel_futures=True)
+
+    def _view(self, one: JobDataset) -> "Future[Given]":
+        dataset = self._datasets[one.name]
+
+        def make() -> Given:
+            path = view.write(dataset, one.view, self._cache)
+            cells = list(view.annotations(dataset, {}).index)
+            return Given(
+                item=Item(name=one.name, data=f"{one.name}.h5ad"), files={f"{one.name}.h5ad": path}, cells=cells
+            )
+
+        return self._once(self._maker, ("view", one.name, one.view.id), make)
+
+    def _weights(self, job: Job) -> "Future[Path | None]":
+        make = lambda: weights.write(self._models[job.model], job.variant, self._cache)  # noqa: E731
+        return self._once(self._maker, ("weights", job.weights), make)
+
+    def _packages(self, image: str) -> "Future[str]":
+        make = lambda: self._store.packages(image, self._engine.packages)  # noqa: E731
+        return self._once(self._asker, ("packages", image), make)
+
+    def _once(self, pool: ThreadPoolExecutor, key: object, make: Callable[[], Any]) -> "Future[Any]":
+        with self._lock:
+            if key not in self._made:
+                self._made[key] = pool.submit(make)
+            return self._made[key]
