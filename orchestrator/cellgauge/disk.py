@@ -3,14 +3,17 @@ removed."""
 
 import errno
 import os
+import secrets
 import shutil
 import stat
-import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from cellgauge.errors import StorageError
+
+LONGEST = 3072
+"""Bytes of the longest path that is looked into: with one more name it is still below what the system takes."""
 
 
 @contextmanager
@@ -64,39 +67,126 @@ def copy(source: Path, target: Path) -> None:
 def used(folders: Iterable[Path], most: int) -> int:
     """Measure what lies in folders, in bytes on the disk, following no link; counting ends once it is past `most`.
 
-    Every entry counts as 4 KiB at least, so that a million empty files are not nothing. A folder that cannot be read
-    counts as everything: whoever wrote it has hidden it.
+    Every entry counts as 4 KiB at least, so that a million empty files are not nothing. A folder that cannot be read,
+    or lies too deep, counts as everything: whoever wrote it has hidden it.
     """
-    total, waiting = 0, [str(folder) for folder in folders]
+    total, waiting = 0, [os.fsencode(folder) for folder in folders]
     while waiting and total <= most:
+        path = waiting.pop()
+        if len(path) > LONGEST:
+            return most + 1
         try:
-            with os.scandir(waiting.pop()) as entries:
+            with _folder(path) as at, os.scandir(at) as entries:
                 for entry in entries:
                     with suppress(FileNotFoundError):  # it was removed meanwhile
                         status = entry.stat(follow_symlinks=False)
                         total += max(status.st_blocks * 512, 4096)
                         if stat.S_ISDIR(status.st_mode):
-                            waiting.append(entry.path)
-        except FileNotFoundError:
-            continue
+                            waiting.append(path + b"/" + os.fsencode(entry.name))
         except PermissionError:
             return most + 1
+        except OSError as problem:
+            if problem.errno not in (errno.ENOENT, errno.ENOTDIR, errno.ELOOP):  # it is no folder any more
+                raise
     return total
 
 
-def remove(folder: Path) -> None:
-    """Remove a folder whatever the permissions in it are; what cannot be removed stays, and so does all around it."""
+def held(process: int, folder: Path, most: int) -> int:
+    """Measure files that a process, or one below it, holds open though they are deleted, on the disk of a folder.
 
-    def unlock(function: Callable[..., object], path: str, _: object) -> None:
+    As far as /proc tells: not of a process that hides itself, nor of a file that is only mapped.
+    """
+    total, device, seen, waiting = 0, folder.stat().st_dev, set[int](), [str(process)]
+    while waiting and total <= most:
+        place = f"/proc/{waiting.pop()}"
+        with suppress(OSError):  # it has ended, or is not ours to look into
+            for task in os.listdir(f"{place}/task"):
+                waiting += Path(place, "task", task, "children").read_text().split()
+            for number in os.listdir(f"{place}/fd"):
+                with suppress(OSError):
+                    status = os.stat(f"{place}/fd/{number}")
+                    if status.st_dev == device and status.st_nlink == 0 and status.st_ino not in seen:
+                        seen.add(status.st_ino)
+                        total += status.st_blocks * 512
+    return total
+
+
+def reclaim(folder: Path) -> None:
+    """Make what somebody's program left in a folder safe to keep, to move and to remove.
+
+    Its folders are opened to us, what lies too deep to be reached is removed, and no program stays that would run
+    with our rights whoever starts it.
+    """
+    waiting = [os.fsencode(folder)]
+    while waiting:
+        path = waiting.pop()
         with suppress(OSError):
-            for locked in (Path(path).parent, Path(path)):
-                if locked.is_relative_to(folder) and locked.is_dir() and not locked.is_symlink():
-                    locked.chmod(0o700)
-            if function in (os.open, os.scandir, os.lstat):
-                shutil.rmtree(path)
-            else:
-                function(path)
+            os.chmod(path, stat.S_IMODE(os.lstat(path).st_mode) | stat.S_IRWXU)
+            with os.scandir(path) as entries:
+                for entry in entries:
+                    mode = entry.stat(follow_symlinks=False).st_mode
+                    if stat.S_ISDIR(mode) and len(entry.path) > LONGEST:
+                        remove(Path(os.fsdecode(entry.path)))
+                    elif stat.S_ISDIR(mode):
+                        waiting.append(entry.path)
+                    elif stat.S_ISREG(mode) and mode & (stat.S_ISUID | stat.S_ISGID):
+                        os.chmod(entry.path, mode & 0o777)
 
-    if folder.exists():
-        told = {"onexc" if sys.version_info >= (3, 12) else "onerror": unlock}
-        shutil.rmtree(folder, **told)  # type: ignore[arg-type]
+
+def remove(folder: Path) -> None:
+    """Remove a folder whatever the permissions in it are; what cannot be removed stays, and so does all around it.
+
+    Folders in it are moved up to it before they are emptied, so it may be deeper than a path or a stack can be.
+    """
+    if folder.is_symlink() or not folder.is_dir():
+        return
+    with suppress(OSError):
+        folder.chmod(0o700)
+        with _folder(os.fsencode(folder)) as top:
+            waiting = _emptied(top, top)
+            while waiting:
+                name = waiting.pop()
+                with suppress(OSError):
+                    with _folder(os.fsencode(name), top) as below:
+                        waiting |= _emptied(below, top)
+                    os.rmdir(name, dir_fd=top)
+        folder.rmdir()
+
+
+def _emptied(at: int, top: int) -> set[str]:
+    """Remove the files in a folder, move its folders up to the top, and return their names there."""
+    moved, goes_on = set[str](), True
+    while goes_on:  # a system may skip entries while others are removed
+        goes_on = False
+        with os.scandir(at) as entries:
+            for entry in entries:
+                if entry.name in moved:
+                    continue
+                with suppress(OSError):
+                    if not entry.is_dir(follow_symlinks=False):
+                        os.unlink(entry.name, dir_fd=at)
+                    elif not _is_empty_now(entry.name, at):
+                        name = secrets.token_hex(8)
+                        os.rename(entry.name, name, src_dir_fd=at, dst_dir_fd=top)
+                        moved.add(name)
+                    goes_on = True
+    return moved
+
+
+def _is_empty_now(name: str, at: int) -> bool:
+    """Remove a folder if it is empty; otherwise open it to us."""
+    try:
+        os.rmdir(name, dir_fd=at)
+    except OSError:
+        os.chmod(name, 0o700, dir_fd=at)
+        return False
+    return True
+
+
+@contextmanager
+def _folder(path: bytes, at: int | None = None) -> Iterator[int]:
+    handle = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW, dir_fd=at)
+    try:
+        yield handle
+    finally:
+        os.close(handle)

@@ -213,9 +213,11 @@ def _try(launch: Launch, engine: Engine, terms: Terms, cancel: Cancel) -> _End:
     def again(_: object) -> None:
         kept = launch.log.parent / attempts[-1].log
         with explained(kept):
-            kept.parent.mkdir(exist_ok=True)
             if launch.log.exists():
+                kept.parent.mkdir(exist_ok=True)
                 launch.log.rename(kept)
+            else:
+                attempts[-1] = attempts[-1].model_copy(update={"log": ""})
             for path in (launch.output, launch.scratch):
                 disk.remove(path)
                 path.mkdir()

@@ -83,6 +83,7 @@ def _evaluate(
     from cellgauge import evaluate, executors
     from cellgauge.cli.live import follow
     from cellgauge.engines import Cancel
+    from cellgauge.errors import EngineError
     from cellgauge.events import record
     from cellgauge.execute import Terms
     from cellgauge.scorers import Scorers
@@ -113,4 +114,7 @@ def _evaluate(
     try:
         follow(progress, this, kept, cancel, chosen.jobs, {job.id for job in this.plan.jobs} - done)
     finally:
-        engine.sweep()  # what could not be removed while the engine was away
+        try:
+            engine.sweep()  # what could not be removed while the engine was away
+        except EngineError as problem:
+            say(f"something may be left over, since {problem.message}; see: cellgauge clean")

@@ -16,7 +16,7 @@ import requests.exceptions
 from docker.types import DeviceRequest, LogConfig, Mount, Ulimit
 
 from cellgauge import owner
-from cellgauge.engines.docker_client import ANSWER, UNREACHABLE, connect, translated
+from cellgauge.engines.docker_client import ANSWER, UNREACHABLE, connect, translated, wait_for
 from cellgauge.engines.docker_watch import Watch
 from cellgauge.engines.launch import Cancel, Exit, Launch, environment, labels
 from cellgauge.engines.log import Log
@@ -67,9 +67,9 @@ class DockerEngine:
         }
 
     def run(self, launch: Launch, cancel: Cancel) -> Exit:
-        client = connect(launch.limits.start)
         began = time.monotonic()
         with translated("the container was not made", "start"):
+            client = wait_for(connect(launch.limits.start), cancel)
             container = client.containers.create(**self._options(launch))
         with self._lock:
             self._busy.add(container.id)

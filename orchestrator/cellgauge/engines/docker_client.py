@@ -1,6 +1,7 @@
 """The connection to a Docker engine, and its errors in our words."""
 
 import re
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
@@ -9,11 +10,14 @@ import docker
 import docker.errors
 import requests.exceptions
 
+from cellgauge.engines.launch import Cancel
 from cellgauge.errors import EngineError, GpuError, Phase
 
 ANSWER = 60.0
 """Seconds that the Docker engine may take to answer."""
 UNREACHABLE = (docker.errors.DockerException, requests.exceptions.RequestException, OSError)
+AWAY = 90.0
+"""Seconds that the engine may be away, being restarted, before a job is given up."""
 NO_GPU = re.compile(r"nvidia|device driver|cdi", re.IGNORECASE)
 
 
@@ -53,3 +57,16 @@ def connect(answer: float = ANSWER) -> docker.DockerClient:
         client = docker.from_env(timeout=answer, max_pool_size=64)
         client.ping()
         return client
+
+
+def wait_for(client: docker.DockerClient, cancel: Cancel) -> docker.DockerClient:
+    """Wait for an engine that is being restarted: jobs that are started meanwhile would all fail."""
+    until = time.monotonic() + AWAY
+    while True:
+        try:
+            client.ping()
+            return client
+        except UNREACHABLE:
+            if cancel.asked or time.monotonic() > until:
+                raise
+        cancel.sleep(0.5)

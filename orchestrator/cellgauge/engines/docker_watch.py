@@ -9,7 +9,7 @@ import docker.errors
 import requests.exceptions
 
 from cellgauge import disk
-from cellgauge.engines.docker_client import UNREACHABLE
+from cellgauge.engines.docker_client import AWAY, UNREACHABLE
 from cellgauge.engines.launch import GRACE, Cancel, Exit, Launch
 from cellgauge.engines.log import Log
 from cellgauge.errors import EngineError
@@ -17,10 +17,7 @@ from cellgauge.specs import Used
 
 PACE = 0.2
 """Seconds between looks at the clock and at `cancel`."""
-DISK_PACE = 1.0
 SAMPLE_PACE = 2.0
-RECONNECT = 90.0
-"""Seconds that the engine may be away, being restarted, before a job is given up."""
 KILLED = (130, 137, 143)
 """Exit codes of SIGINT, SIGKILL and SIGTERM, which may have come from outside."""
 
@@ -31,7 +28,7 @@ class Watch:
     def __init__(self, container: Any, launch: Launch, cancel: Cancel, log: Log) -> None:
         self._container, self._launch, self._cancel, self._log = container, launch, cancel, log
         self._began = time.time()
-        self._disk_at = time.monotonic() + DISK_PACE
+        self._disk = DiskLimit(launch)
         self._sample_at = time.monotonic() + SAMPLE_PACE / 4
         self._used = Used()
         self._lost = False
@@ -70,6 +67,7 @@ class Watch:
         code = int(state["ExitCode"])
         if not why and not state["OOMKilled"]:
             self._refuse_other_hands(code)
+            why = ["disk_full"] if self._disk.passed() else []
         return Exit(code=code, oom_killed=bool(state["OOMKilled"]), used=self._used, **dict.fromkeys(why, True))
 
     def _why_stop(self, deadline: float) -> list[str]:
@@ -78,12 +76,7 @@ class Watch:
             return ["cancelled"]
         if now >= deadline:
             return ["timed_out"]
-        if now >= self._disk_at:
-            self._disk_at = now + DISK_PACE
-            most = self._launch.limits.disk_mb << 20
-            if disk.used((self._launch.output, self._launch.scratch), most) > most:
-                return ["disk_full"]
-        return []
+        return ["disk_full"] if self._disk.passed_now(self._process) else []
 
     def _runs(self) -> bool:
         with suppress(requests.exceptions.ConnectionError, requests.exceptions.ReadTimeout):
@@ -99,7 +92,7 @@ class Watch:
 
     def _state(self) -> dict[str, Any]:
         """Ask for the container's state, waiting for an engine that is being restarted."""
-        patience = time.monotonic() + RECONNECT
+        patience = time.monotonic() + AWAY
         while True:
             try:
                 self._container.reload()

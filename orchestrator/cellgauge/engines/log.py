@@ -5,6 +5,8 @@ from pathlib import Path
 from typing import BinaryIO, Self
 
 MEBIBYTE = 2**20
+NOTE = 96
+"""Bytes kept free for the line on what is missing."""
 
 
 class Log:
@@ -16,7 +18,7 @@ class Log:
 
     def __init__(self, path: Path, limit_mb: int) -> None:
         self._path = path
-        self._quarter = limit_mb * MEBIBYTE // 4
+        self._quarter = (limit_mb * MEBIBYTE - NOTE) // 4
         self._head: BinaryIO = path.open("wb", buffering=0)
         self._room = 2 * self._quarter
         self._left_out = 0
@@ -33,10 +35,14 @@ class Log:
         now, later = data[: self._room], data[self._room :]
         self._room -= len(now)
         self._head.write(now)
-        for start in range(0, len(later), self._quarter):
-            self._round(later[start : start + self._quarter])
+        while later:
+            tail = self._turned()
+            room = self._quarter - tail.tell()
+            tail.write(later[:room])
+            later = later[room:]
 
-    def _round(self, data: bytes) -> None:
+    def _turned(self) -> BinaryIO:
+        """Give the file of the newest part, a new one where it is full."""
         if self._tail is None or self._tail.tell() >= self._quarter:
             if self._tail is not None:
                 self._tail.close()
@@ -44,7 +50,7 @@ class Log:
                 self._left_out += old.stat().st_size if old.exists() else 0
                 os.replace(self._part(2), old)  # noqa: PTH105
             self._tail = self._part(2).open("wb", buffering=0)
-        self._tail.write(data)
+        return self._tail
 
     def _part(self, number: int) -> Path:
         return self._path.with_name(f".{self._path.name}.{number}")

@@ -31,13 +31,12 @@ class Limits(Spec):
     def of(cls, needs: Resources, cells: Iterable[int], changes: "Changes", cpus: int) -> "Limits":
         """Work out limits from a manifest, the cells of each item, and what was set for this run."""
         counts = list(cells)
-        tens = max(counts, default=0) / 10_000
         fields = {
-            "memory_mb": needs.memory_mb + int(needs.memory_mb_per_10k_cells * tens),
+            "memory_mb": needs.memory_mb + needs.memory_mb_per_10k_cells * max(counts, default=0) // 10_000,
             "cpus": cpus,
             "pids": needs.pids,
             "shm_mb": needs.shm_mb,
-            "disk_mb": needs.disk_mb + int(needs.disk_mb_per_10k_cells * sum(counts) / 10_000),
+            "disk_mb": needs.disk_mb + needs.disk_mb_per_10k_cells * sum(counts) // 10_000,
             "log_mb": needs.log_mb,
             "time": needs.time_limit,
             "start": needs.start_limit,
