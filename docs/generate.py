@@ -14,14 +14,19 @@ from pydantic import ConfigDict, TypeAdapter
 
 from cellgauge import catalog, errors, specs
 from cellgauge.cli import app
+from cellgauge.doctor import Report
+from cellgauge.events import Event
 from cellgauge.report.document import Document
+from cellgauge.report.explanation import Explanation
 from cellgauge.report.outline import Outline
+from cellgauge.report.progress import Status
+from cellgauge.reproduce import Difference
 from cellgauge.settings import Settings, shipped
 from cellgauge_model import contract
 
 REFERENCE = Path(__file__).parent / "reference"
 MADE = "<!-- Made by docs/generate.py; change the code, then run: make reference -->\n\n"
-DEFAULTS = {"cache": "the user's cache folder, `~/.cache/cellgauge`"}
+DEFAULTS = {"cache": "the user's cache folder, `~/.cache/cellgauge`", "scorers": "half of the CPUs"}
 """Of settings whose default is worked out."""
 SCHEMAS = {
     "request": contract.RunRequest,
@@ -31,6 +36,11 @@ SCHEMAS = {
     "record": specs.RunRecord,
     "run": Document,
     "plan": Outline,
+    "event": Event,
+    "status": Status,
+    "explain": Explanation,
+    "reproduce": Difference,
+    "doctor": Report,
 }
 
 
@@ -66,7 +76,7 @@ def _command(command: Any, name: str) -> Iterator[str]:
     for part in command.params:
         if part.param_type_name == "argument":
             yield f"| `{part.name}` | {part.help} |"
-    for part in options:
+    for part in (part for part in options if not part.hidden):
         names = ", ".join(f"`{text}`" for text in sorted(part.opts, key=len))
         required = " Required." if part.required else ""
         yield f"| {names} | {part.help}{required} |"

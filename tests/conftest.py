@@ -1,17 +1,19 @@
 """What every test may use: made datasets, models, engines, and the folder of real data where there is one."""
 
 import os
+import shutil
 import subprocess
 from pathlib import Path
-from threading import Event
 
 import pytest
 import yaml
 
 from cellgauge import catalog, execute, images, plan
-from cellgauge.execute import Limits
-from cellgauge.specs import DatasetSpec
+from cellgauge.engines import Cancel
+from cellgauge.execute import Terms, Work
+from cellgauge.specs import Changes, DatasetSpec
 from cellgauge.store import Store
+from place import Engine
 from support import MODELS, ROOT, checked, entry, give, make_cells, pick_engine
 
 
@@ -104,9 +106,14 @@ def engine(request):
 
 @pytest.fixture
 def run_job(tmp_path, made_dataset, image_of):
-    """Run one model on the made dataset, once or as several items, and return its record and folder."""
+    """Run one model on the made dataset, once or as several items, and return its record and folder.
 
-    def run(model, engine, *, params=None, items=1, verb="embed", given=None, cancel=None, image=None, **limits):
+    Whatever else is named is a limit: `time=3`, `memory_mb=100`.
+    """
+
+    def run(
+        model, engine, *, params=None, items=1, verb="embed", given=None, cancel=None, image=None, terms=None, **limits
+    ):
         if image is None:
             runnable = image_of(model) if engine.name == "docker" else images.local(model, tmp_path)
             image, model = runnable.digest, model.model_copy(update={"folder": runnable.folder})
@@ -118,7 +125,10 @@ def run_job(tmp_path, made_dataset, image_of):
         given = given or [give(made_dataset, job.datasets[0].view, tmp_path, f"item{n}") for n in range(items)]
         folder = tmp_path / "job"
         folder.mkdir()
-        return execute.run(job, model, given, folder, engine, Limits(**limits), cancel or Event()), folder
+        terms = terms or Terms(changes=Changes(**limits), run="test")
+        (done,), left = execute.run([Work(job, given)], model, folder, engine, terms, cancel or Cancel())
+        assert (done.folder, left) == (folder, [])
+        return done.record, folder
 
     return run
 
@@ -133,3 +143,15 @@ def small_disk(tmp_path):
     subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", folder], check=True)
     yield folder
     subprocess.run(["umount", folder], check=True)
+
+
+@pytest.fixture
+def own_engine(tmp_path):
+    """A Docker engine of our own, to be killed, with the base image in it."""
+    if os.getuid() != 0 or not shutil.which("dockerd"):
+        pytest.skip("starting an engine needs root and dockerd")
+    engine = Engine(tmp_path / "engine")
+    engine.start()
+    engine.load(os.environ.get("CELLGAUGE_BASE_IMAGE", "python:3.11-slim"))
+    yield engine
+    engine.close()

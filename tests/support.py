@@ -1,16 +1,21 @@
 """What several test files make and call."""
 
+import json
+import os
+from contextlib import contextmanager
 from pathlib import Path
 
 import anndata
+import h5py
 import numpy as np
 import pandas as pd
 import scipy.sparse as sp
 
 from cellgauge.data import check, fetch, view
 from cellgauge.engines.local import LocalEngine
-from cellgauge.execute import Given
-from cellgauge.specs import ItemRecord, Job, Model, ModelSpec, RunRecord
+from cellgauge.execute import Given, Work
+from cellgauge.scorers import Scorers
+from cellgauge.specs import ItemRecord, Job, JobDataset, Matrix, Model, ModelSpec, RunRecord, View
 from cellgauge_model import contract
 from cellgauge_model.contract import Item
 
@@ -67,23 +72,21 @@ def give(dataset, shown, cache, name):
     return Given(Item(name, f"{name}.h5ad"), {f"{name}.h5ad": path}, cells, list(anndata.read_h5ad(path).var_names))
 
 
-def made_record(state="ok", reason="", job_id="ab" * 10):
+VIEW = View(sha256="0" * 64, matrix=Matrix(), gene_index="symbol", gene_columns={}, gene_ids="symbol", obs={})
+
+
+def a_job(job_id="ab" * 10, *datasets, **fields):
+    """A job, of no dataset unless some are named."""
+    raw = {"model": "m", "model_version": "1", "variant": "default", "image": "sha256:0", "verb": "embed"}
+    shown = tuple(JobDataset(name=name, view=VIEW) for name in datasets)
+    return Job(id=job_id, **{**raw, "params": {}, "seed": 1, "contract": 1, "datasets": shown, **fields})
+
+
+def made_record(state="ok", reason="", job_id="ab" * 10, job=None, **fields):
     """A run record of a job that never ran."""
-    job = Job(
-        id=job_id,
-        model="m",
-        model_version="1",
-        variant="default",
-        image="sha256:0",
-        verb="embed",
-        params={},
-        seed=1,
-        contract=1,
-        datasets=(),
-    )
     item = ItemRecord(name="d", state=state, reason=reason)
     return RunRecord(
-        job=job,
+        job=job or a_job(job_id),
         state=state,
         reason=reason,
         items=(item,),
@@ -92,6 +95,7 @@ def made_record(state="ok", reason="", job_id="ab" * 10):
         seconds={"run": 1.0},
         host="h",
         cellgauge="0",
+        **fields,
     )
 
 
@@ -103,23 +107,74 @@ def made_model(**fields):
     )
 
 
-def made_job(folder):
-    """A job of two items with three cells each."""
+def made_work(folder, *jobs):
+    """Jobs of some items with three cells each: one job of two items, unless a tuple of names a job is given."""
     (folder / "view.h5ad").write_text("never read")
-    given = [
-        Given(Item(name, f"{name}.h5ad"), {f"{name}.h5ad": folder / "view.h5ad"}, ["a", "b", "c"])
-        for name in ("first", "second")
+    files = {name: folder / "view.h5ad" for names in jobs or (("first", "second"),) for name in names}
+    return [
+        Work(
+            a_job(f"{number:02}" * 10, *names),
+            [Given(Item(name, f"{name}.h5ad"), {f"{name}.h5ad": files[name]}, ["a", "b", "c"]) for name in names],
+        )
+        for number, names in enumerate(jobs or (("first", "second"),))
     ]
-    return made_record().job, given
 
 
-def write_good_output(launch):
-    """What a good model leaves: for the function engine."""
-    request = contract.read_request(launch.input)
-    for item in request.items:
-        folder = launch.output / item.name
-        folder.mkdir()
-        np.save(folder / "embedding.npy", np.arange(6, dtype="float32").reshape(3, 2))
-        (folder / "cells.txt").write_text("a\nb\nc\n")
-        contract.write_atomically(folder / "result.json", contract.to_json(contract.RunResult(1, "ok")))
+def write_good_output(launch, only=None):
+    """What a good model leaves: for the function engine.
+
+    Parameters
+    ----------
+    only
+        Names of the items that it gets done; None: all of them.
+    """
+    for item in contract.read_request(launch.input).items:
+        if only is None or item.name in only:
+            write_item(launch.output, item.name, ["a", "b", "c"])
     return 0
+
+
+def embed_view(launch):
+    """What a good model leaves of real views: for the function engine."""
+    for item in contract.read_request(launch.input).items:
+        with h5py.File(launch.input / item.data) as file:
+            obs = file["obs"]
+            write_item(launch.output, item.name, [name.decode() for name in obs[obs.attrs["_index"]][()]])
+    return 0
+
+
+def write_item(output, name, cells):
+    folder = output / name
+    folder.mkdir()
+    np.save(folder / "embedding.npy", np.arange(2 * len(cells), dtype="float32").reshape(-1, 2))
+    (folder / "cells.txt").write_text("".join(f"{cell}\n" for cell in cells))
+    contract.write_atomically(folder / "result.json", contract.to_json(contract.RunResult(1, "ok")))
+
+
+def begin_item(output, name):
+    """Say, as the SDK does, that an item has begun."""
+    with (output / "progress.jsonl").open("a") as file:
+        file.write(json.dumps({"item": name, "state": "running"}) + "\n")
+
+
+class ScoredAtOnce(Scorers):
+    """Scores where it stands: for tests that are not about processes."""
+
+    def __init__(self):
+        super().__init__(1)
+
+    def submit(self, function, then):
+        then(function(), "")
+
+
+@contextmanager
+def as_nobody():
+    """Do without root's rights for a while, where there are any."""
+    root = os.geteuid() == 0
+    if root:
+        os.seteuid(65534)
+    try:
+        yield
+    finally:
+        if root:
+            os.seteuid(0)

@@ -81,6 +81,8 @@ def used(folders: Iterable[Path], most: int) -> int:
                     with suppress(FileNotFoundError):  # it was removed meanwhile
                         status = entry.stat(follow_symlinks=False)
                         total += max(status.st_blocks * 512, 4096)
+                        if total > most:
+                            return total
                         if stat.S_ISDIR(status.st_mode):
                             waiting.append(path + b"/" + os.fsencode(entry.name))
         except PermissionError:
@@ -98,13 +100,13 @@ def held(process: int, folder: Path, most: int) -> int:
     """
     total, device, seen, waiting = 0, folder.stat().st_dev, set[int](), [str(process)]
     while waiting and total <= most:
-        place = f"/proc/{waiting.pop()}"
+        place = Path("/proc", waiting.pop())
         with suppress(OSError):  # it has ended, or is not ours to look into
-            for task in os.listdir(f"{place}/task"):
-                waiting += Path(place, "task", task, "children").read_text().split()
-            for number in os.listdir(f"{place}/fd"):
+            for task in (place / "task").iterdir():
+                waiting += (task / "children").read_text().split()
+            for opened in (place / "fd").iterdir():
                 with suppress(OSError):
-                    status = os.stat(f"{place}/fd/{number}")
+                    status = opened.stat()
                     if status.st_dev == device and status.st_nlink == 0 and status.st_ino not in seen:
                         seen.add(status.st_ino)
                         total += status.st_blocks * 512
@@ -117,20 +119,20 @@ def reclaim(folder: Path) -> None:
     Its folders are opened to us, what lies too deep to be reached is removed, and no program stays that would run
     with our rights whoever starts it.
     """
-    waiting = [os.fsencode(folder)]
+    waiting = [folder]
     while waiting:
         path = waiting.pop()
         with suppress(OSError):
-            os.chmod(path, stat.S_IMODE(os.lstat(path).st_mode) | stat.S_IRWXU)
+            path.chmod(stat.S_IMODE(path.lstat().st_mode) | stat.S_IRWXU)
             with os.scandir(path) as entries:
                 for entry in entries:
                     mode = entry.stat(follow_symlinks=False).st_mode
-                    if stat.S_ISDIR(mode) and len(entry.path) > LONGEST:
-                        remove(Path(os.fsdecode(entry.path)))
+                    if stat.S_ISDIR(mode) and len(os.fsencode(entry.path)) > LONGEST:
+                        remove(Path(entry.path))
                     elif stat.S_ISDIR(mode):
-                        waiting.append(entry.path)
+                        waiting.append(Path(entry.path))
                     elif stat.S_ISREG(mode) and mode & (stat.S_ISUID | stat.S_ISGID):
-                        os.chmod(entry.path, mode & 0o777)
+                        Path(entry.path).chmod(mode & 0o777)
 
 
 def remove(folder: Path) -> None:
@@ -140,8 +142,9 @@ def remove(folder: Path) -> None:
     """
     if folder.is_symlink() or not folder.is_dir():
         return
-    with suppress(OSError):
+    with suppress(PermissionError):  # it is a colleague's, who may have shared it
         folder.chmod(0o700)
+    with suppress(OSError):
         with _folder(os.fsencode(folder)) as top:
             waiting = _emptied(top, top)
             while waiting:
@@ -178,7 +181,8 @@ def _is_empty_now(name: str, at: int) -> bool:
     try:
         os.rmdir(name, dir_fd=at)
     except OSError:
-        os.chmod(name, 0o700, dir_fd=at)
+        with suppress(PermissionError):
+            os.chmod(name, 0o700, dir_fd=at)
         return False
     return True
 
@@ -190,3 +194,12 @@ def _folder(path: bytes, at: int | None = None) -> Iterator[int]:
         yield handle
     finally:
         os.close(handle)
+
+
+def share(folder: Path) -> None:
+    """Let the group write into a folder and all below it; the files themselves stay as they are."""
+    for at, below, _ in os.walk(folder):
+        for path in (Path(at), *(Path(at, name) for name in below)):
+            if not path.is_symlink():
+                with suppress(PermissionError):
+                    path.chmod(path.stat().st_mode | 0o070)

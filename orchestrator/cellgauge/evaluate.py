@@ -1,7 +1,7 @@
 """Does what a plan says: starts models, scores their outputs, keeps each thing the moment it is finished."""
 
 import functools
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from concurrent.futures import CancelledError, Executor
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
@@ -104,7 +104,7 @@ class _Scores:
 _Event = Progress | _Ended | _Scores | BaseException
 
 
-def evaluate(prepared: Prepared, reuse: Reuse, kit: Kit, cancel: Cancel) -> Iterator[Progress]:
+def evaluate(prepared: Prepared, reuse: Reuse, kit: Kit, cancel: Cancel) -> Generator[Progress, None, None]:
     """Do what the plan says, keep each thing as it is finished, and yield it.
 
     A job that fails is a record; the others go on. After `cancel` is asked, what runs is stopped and what has not

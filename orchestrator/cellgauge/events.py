@@ -9,7 +9,7 @@ from typing import Literal
 from cellgauge.disk import explained
 from cellgauge.evaluate import Advanced, Finished, Progress, Scored, Started
 from cellgauge.specs import Job, Run, Spec, State
-from cellgauge.store import now_utc
+from cellgauge.store import REUSABLE, now_utc
 
 
 class Event(Spec):
@@ -47,23 +47,26 @@ def record(progress: Iterable[Progress], run: Run, files: Sequence[Path]) -> Ite
         for path in files:
             with explained(path, "--events"):
                 path.parent.mkdir(parents=True, exist_ok=True)
-                outs.append((path, stack.enter_context(path.open("a", encoding="utf-8", buffering=1))))
+                outs.append((path, stack.enter_context(path.open("ab", buffering=0))))
 
         def write(event: Event) -> None:
-            line = json.dumps(event.model_dump(mode="json", exclude_defaults=True)) + "\n"
+            line = json.dumps(event.model_dump(mode="json", exclude_defaults=True)).encode() + b"\n"
             for path, out in outs:
                 with explained(path, "--events"):
                     out.write(line)
 
         write(Event(time=now_utc(), event="run_started", run=run.id, total=len(run.plan.jobs)))
-        done = 0
+        done = good = 0
         try:
             for one in progress:
                 done += isinstance(one, Finished)
+                good += isinstance(one, Scored) and one.result.state in REUSABLE
                 write(describe(one, run.id))
                 yield one
         finally:
-            write(Event(time=now_utc(), event="run_ended", run=run.id, done=done, total=len(run.plan.jobs)))
+            whole = good == len(run.plan.scorings)
+            end = Event(time=now_utc(), event="run_ended", run=run.id, done=done, total=len(run.plan.jobs), ok=whole)
+            write(end)
 
 
 def describe(one: Progress, run: str) -> Event:

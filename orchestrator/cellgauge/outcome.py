@@ -13,6 +13,8 @@ from cellgauge_model.contract import RunResult
 
 LOG_TAIL = 20
 LOG_TAIL_BYTES = 64 << 10
+LOG_TAIL_LINE = 1000
+"""Characters that are kept of each line."""
 GPU_MEMORY = re.compile(r"CUDA out of memory|CUDA_ERROR_OUT_OF_MEMORY|CUBLAS_STATUS_ALLOC_FAILED|RESOURCE_EXHAUSTED")
 """What libraries say when a GPU is full: a last resort, for models without the SDK."""
 
@@ -69,6 +71,8 @@ def ended(
     reason = f"killed by {name}{_SIGNALS.get(name, '')}" if name else f"exited with {exit.code}"
     if tail:
         reason += f": {_cause(tail)[:500]}"
+    if name == "SIGXFSZ":
+        return "contract_violation", reason
     return ("gpu_out_of_memory" if any(GPU_MEMORY.search(line) for line in tail) else "model_error"), reason
 
 
@@ -102,4 +106,10 @@ def log_tail(path: Path) -> tuple[str, ...]:
     except FileNotFoundError:
         return ()
     lines = ["".join(c for c in line if c.isprintable() or c == "\t") for line in text.splitlines()]
-    return tuple(line for line in lines if line.strip())[-LOG_TAIL:]
+    return tuple(_short(line) for line in lines if line.strip())[-LOG_TAIL:]
+
+
+def _short(line: str) -> str:
+    """Keep the beginning and the end of a line."""
+    half = LOG_TAIL_LINE // 2
+    return line if len(line) <= LOG_TAIL_LINE else f"{line[:half]} … {line[-half:]}"

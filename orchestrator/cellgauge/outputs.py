@@ -1,6 +1,8 @@
 """Reads what a model wrote, trusting nothing: no links, no pickle, no sizes, no row order."""
 
+import dataclasses
 import hashlib
+import io
 import json
 import os
 import stat
@@ -23,6 +25,12 @@ RESULT_LIMIT = 4 << 20
 ARRAY_LIMIT = 64 << 30
 PROGRESS_LIMIT = 1 << 30
 MAX_DIMENSIONS = 100_000
+HEADER_LIMIT = 64 << 10
+PREDICTION_OBJECTS = 10_000
+PREDICTION_ROOM, PREDICTION_SLACK = 256 << 20, 8
+"""Bytes that all of a prediction may take once it is read: this, and so many times what was asked for."""
+WARNINGS, WARNING_LENGTH = 50, 500
+"""How many of a model's warnings are kept, and how many characters of each."""
 
 
 @contextmanager
@@ -70,17 +78,25 @@ def result(output: Path, item: str) -> RunResult | None:
         content = file.read()
     try:
         found = TypeAdapter(RunResult).validate_python(json.loads(content, parse_constant=_no_number))
+        # What cannot be written as JSON again must not get into a record: 1e999, "inf", half a surrogate pair.
+        json.dumps(dataclasses.asdict(found), allow_nan=False, ensure_ascii=False).encode()
     except (ValueError, RecursionError) as problem:
         if not isinstance(problem, ValidationError):
-            raise ContractViolation(f"{item}/{RESULT} is not JSON: {problem}") from problem
+            raise ContractViolation(f"{item}/{RESULT} is not JSON: {_short(problem)}") from problem
         first = problem.errors()[0]
-        field = ".".join(map(str, first["loc"])) or "the file"
-        raise ContractViolation(f"{item}/{RESULT}: {field}: {first['msg']}") from problem
+        field = _short(".".join(map(str, first["loc"]))) or "the file"
+        raise ContractViolation(f"{item}/{RESULT}: {field}: {_short(first['msg'])}") from problem
     if found.contract != CONTRACT_VERSION:
         raise ContractViolation(f"{item}/{RESULT} is of contract version {found.contract}, not {CONTRACT_VERSION}")
     if found.status not in ("ok", "failed", "not_applicable"):
-        raise ContractViolation(f"{item}/{RESULT}: unknown status '{found.status}'")
-    return found
+        raise ContractViolation(f"{item}/{RESULT}: unknown status '{_short(found.status)}'")
+    return dataclasses.replace(found, warnings=[text[:WARNING_LENGTH] for text in found.warnings[:WARNINGS]])
+
+
+def _short(text: object) -> str:
+    """Cut short what a model may have made long."""
+    words = str(text)
+    return words if len(words) <= 200 else f"{words[:200]}…"
 
 
 @dataclass(frozen=True)
@@ -187,7 +203,7 @@ def _named(output: Path, item: str, most: int = 1 << 40) -> "tuple[NDArray[np.fl
         raise ContractViolation(f"{EMBEDDING} has {len(array)} rows, {CELLS} {len(names)} lines")
     index = pd.Index(names)
     if not index.is_unique:
-        raise ContractViolation(f"{CELLS} repeats the cell '{index[index.duplicated()][0]}'")
+        raise ContractViolation(f"{CELLS} repeats the cell '{_short(index[index.duplicated()][0])}'")
     return array, index
 
 
@@ -195,12 +211,13 @@ def _array(folder: Path, most: int) -> "NDArray[np.float32]":
     import numpy as np
 
     with opened(folder, EMBEDDING, ARRAY_LIMIT) as file:
+        head = io.BytesIO(file.read(HEADER_LIMIT))  # it says itself how long it is: up to 4 GiB
         try:
-            version = np.lib.format.read_magic(file)
+            version = np.lib.format.read_magic(head)
             read_header = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}[
                 version
             ]
-            shape, fortran, dtype = read_header(file)
+            shape, fortran, dtype = read_header(head)
         except Exception as problem:  # numpy's own parser raises many kinds on a made-up header
             raise ContractViolation(f"{EMBEDDING} is not an .npy file of version 1 or 2") from problem
         if dtype != np.dtype("<f4"):
@@ -212,7 +229,7 @@ def _array(folder: Path, most: int) -> "NDArray[np.float32]":
         if shape[0] > most:
             raise ContractViolation(f"{EMBEDDING} has {shape[0]} rows for {most} cells")
         # Checked before anything is allocated: a header may claim any size.
-        expected = file.tell() + 4 * shape[0] * shape[1]
+        expected = file.seek(head.tell()) + 4 * shape[0] * shape[1]
         actual = os.fstat(file.fileno()).st_size
         if actual != expected:
             raise ContractViolation(f"{EMBEDDING} has {actual} bytes, its header promises {expected}")
@@ -236,26 +253,37 @@ def prediction(output: Path, item: Item, genes: Sequence[str]) -> tuple[int, int
     with opened(output / item.name, PREDICTION, ARRAY_LIMIT) as file:
         try:
             with h5py.File(file, "r") as content:
-                _refuse_links(content)
+                _refuse_tricks(content, item, genes)
                 return _check_prediction(content, item, genes)
         except ContractViolation:
             raise
         except Exception as problem:  # h5py raises many kinds on a damaged file
-            raise ContractViolation(f"{PREDICTION} cannot be read: {problem}") from problem
+            raise ContractViolation(f"{PREDICTION} cannot be read: {_short(problem)}") from problem
 
 
-def _refuse_links(group: Any) -> None:
-    """Refuse whatever would make HDF5 open another file, or fill memory from a tiny one."""
+def _refuse_tricks(content: Any, item: Item, genes: Sequence[str]) -> None:
+    """Refuse whatever would make HDF5 open another file, or fill memory and time from a tiny one."""
     import h5py
 
-    for name in group:
-        if not isinstance(group.get(name, getlink=True), h5py.HardLink):
-            raise ContractViolation(f"{PREDICTION}: {group.name}/{name} is a link")
-        child = group[name]
-        if isinstance(child, h5py.Group):
-            _refuse_links(child)
-        elif child.external or child.is_virtual or child.nbytes > ARRAY_LIMIT:
-            raise ContractViolation(f"{PREDICTION}: {child.name} lies in another file, or is too large")
+    asked = sum(max(1, condition.n_cells) for condition in item.conditions) * len(genes)
+    room = PREDICTION_ROOM + PREDICTION_SLACK * 4 * asked
+    waiting, objects = [content], 0
+    while waiting:
+        group = waiting.pop()
+        for name in group:
+            objects += 1
+            if not isinstance(group.get(name, getlink=True), h5py.HardLink):
+                raise ContractViolation(f"{PREDICTION}: {_short(f'{group.name}/{name}')} is a link")
+            child = group[name]
+            if isinstance(child, h5py.Group):
+                waiting.append(child)
+            elif isinstance(child, h5py.Dataset):
+                if child.external or child.is_virtual:
+                    raise ContractViolation(f"{PREDICTION}: {_short(child.name)} lies in another file")
+                room -= child.nbytes
+            # A group can hold itself, or be held by many, so that there is no end.
+            if room < 0 or objects > PREDICTION_OBJECTS:
+                raise ContractViolation(f"{PREDICTION} holds far more than was asked for, from {_short(child.name)} on")
 
 
 def _check_prediction(content: Any, item: Item, genes: Sequence[str]) -> tuple[int, int]:
@@ -277,7 +305,9 @@ def _check_prediction(content: Any, item: Item, genes: Sequence[str]) -> tuple[i
     asked, given = {condition.id for condition in item.conditions}, set(rows["condition"].astype(str))
     if asked != given:
         wrong = sorted(asked ^ given)[0]
-        raise ContractViolation(f"{PREDICTION}: condition '{wrong}' is {'missing' if wrong in asked else 'unknown'}")
+        raise ContractViolation(
+            f"{PREDICTION}: condition '{_short(wrong)}' is {'missing' if wrong in asked else 'unknown'}"
+        )
     if not np.isfinite(matrix[()]).all():
         raise ContractViolation(f"{PREDICTION} holds NaN or infinite values")
     return matrix.shape  # type: ignore[no-any-return]

@@ -1,5 +1,6 @@
 """Scores in processes of their own, beside the loop over jobs; one that dies takes one result with it, not the run."""
 
+import functools
 import multiprocessing
 import multiprocessing.connection
 import os
@@ -8,9 +9,14 @@ import threading
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import BrokenExecutor, Executor, Future, ProcessPoolExecutor
+from contextlib import suppress
+from queue import SimpleQueue
 from typing import Any
 
 DIED = "the scoring process died; the kernel kills the largest where memory runs out"
+STOPPED = "stopped on request"
+
+Then = Callable[[Any, str], None]
 
 
 class Scorers:
@@ -24,62 +30,83 @@ class Scorers:
         self._workers = workers
         self._pool: Executor | None = None
         self._alone: Executor | None = None
-        self._suspects: deque[tuple[Callable[[], Any], Callable[[Any, str], None]]] = deque()
-        self._lock = threading.RLock()
+        self._suspects: deque[tuple[Callable[[], Any], Then]] = deque()
+        self._ends: SimpleQueue[Callable[[], None] | None] = SimpleQueue()
+        self._listener: threading.Thread | None = None
+        self._lock = threading.Lock()
         self._closed = False
 
-    def submit(self, function: Callable[[], Any], then: Callable[[Any, str], None]) -> None:
+    def submit(self, function: Callable[[], Any], then: Then) -> None:
         """Call `function` in a process, and `then(value, "")` or `then(None, reason)` in some thread of this one."""
         with self._lock:
-            for _ in range(2):
-                self._pool = self._pool or _processes(self._workers)
-                try:
-                    future = self._pool.submit(function)
-                    break
-                except BrokenExecutor:
-                    self._pool = None
-        future.add_done_callback(lambda done: self._ended(done, function, then))
+            if self._listener is None:
+                self._listener = threading.Thread(target=self._listen, name="scores", daemon=True)
+                self._listener.start()
+            self._pool, future = _submitted(self._pool, self._workers, function)
+        self._hear(future, functools.partial(self._ended, function, then))
 
-    def _ended(self, done: "Future[Any]", function: Callable[[], Any], then: Callable[[Any, str], None]) -> None:
+    def _hear(self, future: "Future[Any]", ended: Callable[["Future[Any]"], None]) -> None:
+        # A broken pool calls back while it holds a lock that submitting to it, or dropping it, wants too (from Python
+        # 3.12 on), so nothing is done there but to take note.
+        future.add_done_callback(lambda done: self._ends.put(functools.partial(ended, done)))
+
+    def _listen(self) -> None:
+        for ended in iter(self._ends.get, None):
+            ended()
+
+    # --- in the thread that listens -----------------------------------------------------------------------------------
+
+    def _ended(self, function: Callable[[], Any], then: Then, done: "Future[Any]") -> None:
         if done.cancelled():
-            then(None, "stopped on request")
+            then(None, STOPPED)
         elif isinstance(problem := done.exception(), BrokenExecutor):
-            with self._lock:
-                self._pool = None
-                self._suspects.append((function, then))
-                if len(self._suspects) == 1:
-                    self._next_suspect()
+            self._suspects.append((function, then))
+            if len(self._suspects) == 1:
+                self._next_suspect()
         elif problem is not None:
             then(None, f"{type(problem).__name__}: {problem}")
         else:
             then(done.result(), "")
 
     def _next_suspect(self) -> None:
-        function, then = self._suspects[0]
-        if self._closed:
-            self._suspects.popleft()
-            then(None, "stopped on request")
-            return
-        self._alone = self._alone or _processes(1)
+        with self._lock:
+            if not self._closed:
+                self._alone, future = _submitted(self._alone, 1, self._suspects[0][0])
+                self._hear(future, self._ended_alone)
+                return
+        while self._suspects:
+            self._suspects.popleft()[1](None, STOPPED)
 
-        def ended(done: "Future[Any]") -> None:
-            problem = done.exception() if not done.cancelled() else None
-            with self._lock:
-                self._suspects.popleft()
-                if isinstance(problem, BrokenExecutor):
-                    self._alone = None
-                if self._suspects:
-                    threading.Thread(target=self._next_suspect).start()  # not in the thread of a pool that is broken
-            then(None if problem or done.cancelled() else done.result(), DIED if problem else "")
+    def _ended_alone(self, done: "Future[Any]") -> None:
+        function, then = self._suspects.popleft()
+        if not done.cancelled() and isinstance(done.exception(), BrokenExecutor):
+            then(None, DIED)
+        else:
+            self._ended(function, then, done)
+        if self._suspects:
+            self._next_suspect()
 
-        self._alone.submit(function).add_done_callback(ended)
+    # ------------------------------------------------------------------------------------------------------------------
 
     def close(self) -> None:
-        """Drop what waits, and end the processes when what runs is done."""
-        self._closed = True
+        """Drop what waits, and end the processes when what runs is done; by then all is answered."""
+        with self._lock:
+            self._closed = True
         for pool in (self._pool, self._alone):
             if pool is not None:
                 pool.shutdown(wait=True, cancel_futures=True)
+        if self._listener is not None:
+            self._ends.put(None)
+            self._listener.join()
+
+
+def _submitted(pool: Executor | None, workers: int, function: Callable[[], Any]) -> "tuple[Executor, Future[Any]]":
+    """Submit to a pool, or to a new one where there is none that works."""
+    if pool is not None:
+        with suppress(BrokenExecutor):
+            return pool, pool.submit(function)
+    pool = _processes(workers)
+    return pool, pool.submit(function)
 
 
 def _processes(workers: int) -> Executor:

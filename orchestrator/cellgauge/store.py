@@ -15,6 +15,7 @@ Everything is written beside its place and renamed into it, so a reader sees all
 import json
 import os
 import secrets
+import stat
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -104,6 +105,8 @@ class Store:
                 elif before is not None:
                     record = _inherit(record, before, place, folder)
                 write_atomically(folder / RECORD, record.model_dump_json(indent=2))
+                if self.root.stat().st_mode & stat.S_IWGRP:
+                    disk.share(folder)  # a colleague's next attempt may have to replace it
                 with self._aside(place):
                     folder.rename(place)
         return record

@@ -1,18 +1,24 @@
-"""How the end of a process becomes a state; the ends themselves are tested for real in tests/system."""
+"""How a start of a model becomes records; the ends themselves are tested for real in tests/system."""
 
-from threading import Event
+import json
+import threading
+import time
 
 import pytest
 
 from cellgauge import execute, outputs
-from cellgauge.engines import Exit
+from cellgauge.engines import Cancel, Exit
 from cellgauge.engines.function import FunctionEngine
 from cellgauge.errors import EngineError, StorageError
-from cellgauge.execute import Limits
-from cellgauge.specs import RunRecord
+from cellgauge.execute import Terms, Work
+from cellgauge.outcome import ended, log_tail
+from cellgauge.specs import Changes, Limits, RunRecord
 from cellgauge_model import contract
 from cellgauge_model.contract import Problem, RunResult
-from support import made_job, made_model, write_good_output
+from support import begin_item, made_model, made_work, write_good_output, write_item
+
+VIOLATION = "contract_violation"
+LIMITS = Limits.of(made_model().spec.resources, [], Changes(time=60), 1)
 
 
 @pytest.mark.parametrize(
@@ -22,10 +28,11 @@ from support import made_job, made_model, write_good_output
         (Exit(code=137, timed_out=True), None, "", "timeout"),
         (Exit(code=137, cancelled=True), None, "", "cancelled"),
         (Exit(code=137, oom_killed=True), None, "", "out_of_memory"),
+        (Exit(code=143, disk_full=True), None, "", VIOLATION),
         (Exit(code=137), None, "", "model_error"),
         (Exit(code=-9), None, "", "model_error"),
-        (Exit(code=0), None, "", "contract_violation"),
-        (Exit(code=2), None, "", "contract_violation"),
+        (Exit(code=0), None, "", VIOLATION),
+        (Exit(code=2), None, "", VIOLATION),
         (Exit(code=3), None, "", "model_error"),
         (Exit(code=4), None, "", "model_error"),
         (Exit(code=5), None, "", "out_of_memory"),
@@ -52,23 +59,87 @@ from support import made_job, made_model, write_good_output
     ],
 )
 def test_every_way_to_end_has_one_state(exit, result, fault, state):
-    found, reason = execute.ended(exit, result, fault, 60.0)
+    found, reason = ended(exit, result, fault, LIMITS)
     assert found == state
     assert reason
 
 
-def run(tmp_path, function, cancel=None):
-    model, (job, given) = made_model(), made_job(tmp_path)
-    folder = tmp_path / "job"
-    folder.mkdir()
-    return execute.run(job, model, given, folder, FunctionEngine(function), Limits(), cancel or Event()), folder
+@pytest.mark.parametrize(
+    ("exit", "words"),
+    [
+        (Exit(code=137, timed_out=True), "its limit of 60 s"),
+        (Exit(code=137, oom_killed=True), "its limit of 2048 MiB"),
+        (Exit(code=143, disk_full=True), "its limit of 8192 MiB to output and scratch"),
+        (Exit(code=-4), "killed by SIGILL: it uses CPU instructions that this machine lacks"),
+        (Exit(code=153), "killed by SIGXFSZ: a file grew beyond its limit"),
+        (Exit(code=1), "exited with 1: ValueError: no"),
+    ],
+)
+def test_a_reason_names_the_limit_or_the_cause(exit, words):
+    assert words in ended(exit, None, "", LIMITS, ["Traceback", "ValueError: no", "bye"])[1]
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "torch.OutOfMemoryError: CUDA out of memory. Tried to allocate 2 GiB",
+        "RuntimeError: CUDA_ERROR_OUT_OF_MEMORY",
+        "jaxlib.XlaRuntimeError: RESOURCE_EXHAUSTED: Out of memory",
+    ],
+)
+def test_a_full_gpu_is_told_by_the_log_and_by_what_the_model_says(line):
+    assert ended(Exit(code=1), None, "", LIMITS, [line])[0] == "gpu_out_of_memory"
+    said = RunResult(1, "failed", error=Problem("model_error", line))
+    assert ended(Exit(code=1), said, "", LIMITS)[0] == "gpu_out_of_memory"
+    assert ended(Exit(code=0), None, "", LIMITS, [line])[0] == VIOLATION, "it ended well, so it was not that"
+
+
+def start(tmp_path, function, *, work=None, cancel=None, resources=None, folder="job", **terms):
+    """Start the function as a model; what it is asked to do is one job of two items, unless something else is given."""
+    work, model = work or made_work(tmp_path), made_model(resources=resources or {})
+    place = tmp_path / folder
+    place.mkdir()
+    terms = Terms(**{"pause": 0.0, "run": "r1", **terms})
+    return execute.run(work, model, place, FunctionEngine(function), terms, cancel or Cancel())
+
+
+def run(tmp_path, function, **more):
+    (done,), left = start(tmp_path, function, **more)
+    assert left == []
+    return done.record, done.folder
+
+
+def failing(*problems, then=write_good_output):
+    """A model that the engine fails to run, once a problem given, and that then does as it should."""
+    waiting = list(problems)
+
+    def function(launch):
+        if waiting:
+            launch.log.write_text(f"said before: {waiting[0].message}\n")
+            (launch.output / "half").write_text("x")
+            (launch.scratch / "half").write_text("x")
+            raise waiting.pop(0)
+        assert list(launch.output.iterdir()) == list(launch.scratch.iterdir()) == []
+        return then(launch)
+
+    return function
 
 
 def test_a_good_job_is_ok(tmp_path):
     record, folder = run(tmp_path, write_good_output)
     assert (record.state, record.items[0].shape, record.exit_code) == ("ok", (3, 2), 0)
-    assert set(record.seconds) == {"prepare", "run", "check"}
+    assert (record.phase, record.attempts, record.together, record.run) == (None, (), (), "r1")
+    assert set(record.seconds) == {"prepare", "start", "run", "check"}
     assert (folder / "input" / "request.json").exists()
+
+
+def test_what_it_ran_on_and_with_is_in_the_record(tmp_path):
+    record, _ = run(tmp_path, write_good_output, cpus=3)
+    assert record.machine.cores >= 1
+    assert record.machine.name
+    assert record.limits.cpus == 3
+    assert len(record.code) == 16
+    assert record.sandbox == {"isolation": "none: a function call"}
 
 
 def test_one_bad_item_is_named_and_the_good_one_stays_good(tmp_path):
@@ -125,54 +196,245 @@ def test_an_output_that_was_whole_before_the_crash_counts(tmp_path):
     assert [(item.state, item.reason) for item in record.items] == [("ok", ""), ("model_error", "killed by SIGSEGV")]
 
 
+def test_a_failed_job_keeps_its_input_and_a_good_one_does_not(tmp_path):
+    for name, code, kept in (("good", 0, []), ("bad", 7, ["first.h5ad", "second.h5ad"])):
+        _, folder = run(tmp_path, lambda launch, code=code: code or write_good_output(launch), folder=name)
+        assert sorted(path.name for path in (folder / "input").glob("*.h5ad")) == kept
+
+
 def test_an_engine_that_fails_is_infrastructure(tmp_path):
     def gone(launch):
         raise EngineError("the daemon went away")
 
     record, _ = run(tmp_path, gone)
     assert (record.state, record.reason, record.exit_code) == ("infrastructure", "the daemon went away", None)
+    assert record.phase == "start"
 
 
 def test_a_job_that_cannot_start_is_infrastructure_and_starts_nothing(tmp_path):
-    model, (job, given) = made_model(), made_job(tmp_path)
-    (tmp_path / "job").mkdir()
-    engine = FunctionEngine(lambda launch: pytest.fail("it began"))
-    record = execute.run(job, model, given, tmp_path / "job", engine, Limits(), Event(), "no image")
-    assert (record.state, record.reason) == ("infrastructure", "no image")
+    fault = EngineError("no image", lasting=True, phase="pull")
+    record, _ = run(tmp_path, lambda launch: pytest.fail("it began"), fault=fault, retries=3)
+    assert (record.state, record.reason, record.phase, record.attempts) == ("infrastructure", "no image", "pull", ())
+
+
+def test_a_job_that_cannot_start_and_has_no_items_yet_names_its_datasets(tmp_path):
+    work = [Work(one.job, ()) for one in made_work(tmp_path)]
+    record, _ = run(tmp_path, write_good_output, work=work, fault=EngineError("no weights", lasting=True))
+    assert [(item.name, item.state) for item in record.items] == [
+        ("first", "infrastructure"),
+        ("second", "infrastructure"),
+    ]
 
 
 def test_a_job_that_was_cancelled_before_it_began_never_begins(tmp_path):
-    cancel = Event()
-    cancel.set()
-    record, _ = run(tmp_path, lambda launch: pytest.fail("it began"), cancel)
+    cancel = Cancel()
+    cancel.ask()
+    record, _ = run(tmp_path, lambda launch: pytest.fail("it began"), cancel=cancel)
     assert record.state == "cancelled"
 
 
 def test_a_folder_that_cannot_be_written_is_a_storage_error(tmp_path):
-    model, (job, given) = made_model(), made_job(tmp_path)
     with pytest.raises(StorageError):
-        execute.run(job, model, given, tmp_path / "missing", FunctionEngine(write_good_output), Limits(), Event())
+        execute.run(
+            made_work(tmp_path),
+            made_model(),
+            tmp_path / "missing",
+            FunctionEngine(write_good_output),
+            Terms(),
+            Cancel(),
+        )
 
 
 def test_limits_come_from_the_manifest_and_may_be_overridden(tmp_path):
     seen = []
 
     def look(launch):
-        seen.append(launch)
+        seen.append((launch.limits.memory_mb, launch.limits.time, launch.limits.cpus))
+        request = contract.read_request(launch.input)
+        assert (request.threads, request.time_limit) == (launch.limits.cpus, launch.limits.time)
         return write_good_output(launch)
 
-    model, (job, given) = (
-        made_model(resources={"memory_mb": 100, "memory_mb_per_10k_cells": 10_000, "time_limit": 9}),
-        made_job(tmp_path),
-    )
-    for number, limits in enumerate((Limits(), Limits(threads=3, time_limit=1.5))):
-        folder = tmp_path / str(number)
-        folder.mkdir()
-        execute.run(job, model, given, folder, FunctionEngine(look), limits, Event())
-    assert [(launch.memory_mb, launch.time_limit, launch.cpus) for launch in seen] == [(103, 9.0, 1), (103, 1.5, 3)]
+    resources = {"memory_mb": 100, "memory_mb_per_10k_cells": 10_000, "time_limit": 9}
+    for number, changes in enumerate((Changes(), Changes(cpus=3, time=1.5))):
+        run(tmp_path, look, resources=resources, changes=changes, folder=str(number))
+    assert seen == [(103, 18.0, 1), (103, 3.0, 3)], "two items, so twice the time"
+
+
+@pytest.mark.parametrize(("gpus", "device"), [((), "cpu"), (("GPU-1",), "cuda")])
+def test_the_request_says_what_to_compute_on(tmp_path, gpus, device):
+    _, folder = run(tmp_path, lambda launch: write_good_output(launch) if launch.gpus == gpus else 1, gpus=gpus)
+    assert json.loads((folder / "input" / "request.json").read_text())["device"] == device
 
 
 def test_a_log_tail_cannot_move_the_cursor(tmp_path):
     (tmp_path / "log").write_bytes(b"one\n\x1b[2Jtwo\r\n\xff\x07three\n\n" + b"x" * 10)
-    assert execute.log_tail(tmp_path / "log") == ("one", "[2Jtwo", "\ufffdthree", "x" * 10)
-    assert execute.log_tail(tmp_path / "missing") == ()
+    assert log_tail(tmp_path / "log") == ("one", "[2Jtwo", "\ufffdthree", "x" * 10)
+    assert log_tail(tmp_path / "missing") == ()
+
+
+class TestRetries:
+    def test_an_infrastructure_fault_is_tried_again_and_every_attempt_is_kept(self, tmp_path):
+        model = failing(EngineError("first", phase="start"), EngineError("second", phase="run"))
+        record, folder = run(tmp_path, model, retries=2)
+        assert record.state == "ok"
+        told = [(one.state, one.phase, one.reason, one.run, one.log) for one in record.attempts]
+        assert told == [
+            ("infrastructure", "start", "first", "r1", "attempts/r1-1.txt"),
+            ("infrastructure", "run", "second", "r1", "attempts/r1-2.txt"),
+        ]
+        assert [(folder / one.log).read_text() for one in record.attempts] == [
+            "said before: first\n",
+            "said before: second\n",
+        ]
+        assert RunRecord.model_validate_json(record.model_dump_json()) == record
+
+    def test_an_attempt_without_a_log_does_not_name_one(self, tmp_path):
+        record, folder = run(tmp_path, failing(), retries=1, fault=EngineError("the engine is away"))
+        assert [one.log for one in record.attempts] == [""]
+        assert not (folder / "attempts").exists()
+
+    def test_there_is_an_end_to_it_and_the_last_log_stays_in_its_place(self, tmp_path):
+        faults = [EngineError(f"fault {number}") for number in range(9)]
+        record, folder = run(tmp_path, failing(*faults), retries=2)
+        assert (record.state, record.reason) == ("infrastructure", "fault 2")
+        assert [one.reason for one in record.attempts] == ["fault 0", "fault 1"]
+        assert (folder / "log.txt").read_text() == "said before: fault 2\n"
+        assert record.log_tail == ("said before: fault 2",)
+
+    def test_a_lasting_fault_is_not_tried_again(self, tmp_path):
+        record, _ = run(tmp_path, failing(EngineError("no such image", lasting=True)), retries=5)
+        assert (record.state, record.reason, record.attempts) == ("infrastructure", "no such image", ())
+
+    @pytest.mark.parametrize(
+        ("exit", "state"),
+        [
+            (Exit(code=1), "model_error"),
+            (Exit(code=0), VIOLATION),
+            (Exit(code=137, oom_killed=True), "out_of_memory"),
+            (Exit(code=143, timed_out=True), "timeout"),
+            (Exit(code=99), "not_applicable"),
+        ],
+    )
+    def test_what_the_model_did_is_never_tried_again(self, tmp_path, exit, state):
+        calls = []
+        record, _ = run(tmp_path, lambda launch: calls.append(launch) or exit, retries=5)
+        assert (record.state, len(calls), record.attempts) == (state, 1, ())
+
+    def test_whoever_cancels_during_the_pause_does_not_wait_for_its_end(self, tmp_path):
+        cancel, began = Cancel(), time.monotonic()
+        timer = threading.Timer(0.3, cancel.ask)
+
+        def gone(launch):
+            timer.start() if not timer.is_alive() else None
+            raise EngineError("away")
+
+        record, _ = run(tmp_path, gone, retries=50, pause=600.0, cancel=cancel)
+        assert record.state == "cancelled"
+        assert time.monotonic() - began < 10
+
+    def test_a_fault_that_comes_of_the_wish_to_stop_is_no_fault(self, tmp_path):
+        cancel = Cancel()
+
+        def gone(launch):
+            cancel.ask()
+            raise EngineError("away")
+
+        record, _ = run(tmp_path, gone, retries=5, cancel=cancel)
+        assert (record.state, record.attempts) == ("cancelled", ())
+
+
+class TestWarmStarts:
+    def test_each_job_gets_a_record_and_a_folder_as_if_it_had_been_done_alone(self, tmp_path):
+        work, seen = made_work(tmp_path, ("a",), ("b",), ("c",)), []
+
+        def look(launch):
+            seen.append(launch)
+            launch.log.write_text("one log\n")
+            return write_good_output(launch)
+
+        done, left = start(tmp_path, look, work=work)
+        assert (len(seen), left) == (1, [])
+        assert seen[0].jobs == tuple(one.job.id for one in work)
+        for one, name, asked in zip(done, "abc", work, strict=True):
+            assert (one.record.job, one.record.state) == (asked.job, "ok")
+            assert [item.name for item in one.record.items] == [name]
+            assert one.record.together == seen[0].jobs
+            request = contract.read_request(one.folder / "input")
+            assert (request.job, [item.name for item in request.items]) == (asked.job.id, [name])
+            assert [path.name for path in (one.folder / "output").iterdir()] == [name]
+            assert (one.folder / "log.txt").read_text() == "one log\n"
+            assert outputs.embedding(one.folder / "output", name, ["c", "b", "a"])[:, 0].tolist() == [4, 2, 0]
+        assert len({one.folder for one in done}) == 3
+
+    def test_one_bad_item_does_not_lose_the_rest(self, tmp_path):
+        def one_bad(launch):
+            write_good_output(launch, only=("a", "c"))
+            (launch.output / "b").mkdir()
+            told = RunResult(1, "failed", error=Problem("model_error", "b is strange"))
+            contract.write_atomically(launch.output / "b" / "result.json", contract.to_json(told))
+            return 1
+
+        done, left = start(tmp_path, one_bad, work=made_work(tmp_path, ("a",), ("b",), ("c",)))
+        assert [(one.record.state, one.record.reason) for one in done] == [
+            ("ok", ""),
+            ("model_error", "b is strange"),
+            ("ok", ""),
+        ]
+        assert left == []
+        assert (done[1].folder / "input" / "b.h5ad").exists(), "a failed job can be replayed"
+
+    @pytest.mark.parametrize("tells", [True, False])
+    @pytest.mark.parametrize(
+        ("exit", "state"),
+        [
+            (Exit(code=139), "model_error"),
+            (Exit(code=137, oom_killed=True), "out_of_memory"),
+            (Exit(code=143, timed_out=True), "timeout"),
+            (Exit(code=143, disk_full=True), VIOLATION),
+        ],
+    )
+    def test_who_was_not_reached_when_the_model_broke_down_is_left(self, tmp_path, tells, exit, state):
+        """Item 2 of 4: told by the model's progress, or taken to be the first without a result."""
+
+        def breaks(launch):
+            write_item(launch.output, "a", ["a", "b", "c"])
+            if tells:
+                begin_item(launch.output, "b")
+            return exit
+
+        work = made_work(tmp_path, ("a",), ("b",), ("c",), ("d",))
+        done, left = start(tmp_path, breaks, work=work)
+        assert [one.record.state for one in done] == ["ok", state]
+        assert left == work[2:]
+
+    def test_the_one_it_broke_down_at_need_not_be_the_first_without_a_result(self, tmp_path):
+        def breaks(launch):
+            begin_item(launch.output, "c")
+            return 139
+
+        work = made_work(tmp_path, ("a",), ("b",), ("c",))
+        done, left = start(tmp_path, breaks, work=work)
+        assert [(one.record.job, one.record.state) for one in done] == [(work[2].job, "model_error")]
+        assert left == work[:2]
+
+    def test_whoever_ends_well_and_says_nothing_of_a_job_breaks_the_contract_there(self, tmp_path):
+        work = made_work(tmp_path, ("a",), ("b",), ("c",))
+        done, left = start(tmp_path, lambda launch: write_good_output(launch, only=("b",)), work=work)
+        assert ([one.record.state for one in done], left) == ([VIOLATION, "ok", VIOLATION], [])
+
+    def test_a_fault_of_the_engine_is_that_of_every_job_and_each_keeps_the_attempts(self, tmp_path):
+        work = made_work(tmp_path, ("a",), ("b",))
+        done, left = start(tmp_path, failing(EngineError("one"), EngineError("two")), work=work, retries=1)
+        assert left == []
+        for one in done:
+            assert (one.record.state, one.record.reason) == ("infrastructure", "two")
+            assert (one.folder / one.record.attempts[0].log).read_text() == "said before: one\n"
+            assert (one.folder / "log.txt").read_text() == "said before: two\n"
+
+    def test_whoever_cancels_leaves_nothing_to_be_started_again(self, tmp_path):
+        def stopped(launch):
+            write_item(launch.output, "a", ["a", "b", "c"])
+            return Exit(code=143, cancelled=True)
+
+        done, left = start(tmp_path, stopped, work=made_work(tmp_path, ("a",), ("b",)))
+        assert ([one.record.state for one in done], left) == (["ok", "cancelled"], [])

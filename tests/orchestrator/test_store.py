@@ -1,12 +1,19 @@
+import json
+import threading
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from cellgauge import owner
 from cellgauge.disk import link
 from cellgauge.errors import StorageError
-from cellgauge.store import Store
-from support import made_record
+from cellgauge.pipeline import Reuse, reusable
+from cellgauge.score import failed
+from cellgauge.specs import Attempt, Plan, RunRecord, Scoring
+from cellgauge.store import KEPT_ATTEMPTS, Store
+from support import a_job, made_record
 
 
 def test_a_record_comes_back_as_it_went(store):
@@ -106,3 +113,255 @@ def test_run_ids_sort_by_time(store):
     (store.root / "runs" / "20260102-000000-aa.json").touch()
     (store.root / "runs" / "20251231-235959-ff.json").touch()
     assert store.run_ids() == ["20251231-235959-ff", "20260102-000000-aa"]
+
+
+JOB = made_record().job.id
+SCORING = Scoring(
+    id="cd" * 10, job=JOB, model="m", variant="default", dataset="d", task="t", task_version="1", roles={}, seed=1
+)
+DEAD = replace(owner.me(), boot="0" * 8)
+
+
+def keep(store, state="ok", reason="", log="", refresh=False, **fields):
+    """Do a job, of whatever outcome, and keep it."""
+    record = made_record(state=state, reason=reason, **fields)
+    with store.workspace(record.job.id) as folder:
+        if state == "ok":
+            write_output(folder)
+            (folder / "output" / "d" / "by.txt").write_text(record.run)
+        if log:
+            (folder / "log.txt").write_text(log)
+        return store.keep(folder, record, refresh=refresh)
+
+
+class TestAttempts:
+    def test_the_next_run_inherits_what_was_tried_before_with_its_logs(self, store):
+        keep(store, "infrastructure", "one", "log of one", run="r1")
+        keep(store, "timeout", "two", "log of two", run="r2")
+        kept = keep(store, "ok", "", "log of three", run="r3")
+        assert [(one.run, one.state, one.reason) for one in kept.attempts] == [
+            ("r1", "infrastructure", "one"),
+            ("r2", "timeout", "two"),
+        ]
+        place = store.job_folder(JOB)
+        assert [(place / one.log).read_text() for one in kept.attempts] == ["log of one", "log of two"]
+        assert (place / "log.txt").read_text() == "log of three"
+        assert store.record(JOB) == kept
+        assert RunRecord.model_validate_json(kept.model_dump_json()) == kept
+
+    def test_attempts_within_a_run_come_after_those_of_earlier_ones(self, store):
+        keep(store, "infrastructure", "earlier", "x", run="r1")
+        own = Attempt(run="r2", state="infrastructure", reason="within", started="", log="attempts/r2-1.txt")
+        record = made_record(run="r2", attempts=(own,))
+        with store.workspace(JOB) as folder:
+            (folder / "attempts").mkdir()
+            (folder / "attempts" / "r2-1.txt").write_text("log of within")
+            kept = store.keep(folder, record)
+        assert [one.reason for one in kept.attempts] == ["earlier", "within"]
+        assert [(store.job_folder(JOB) / one.log).exists() for one in kept.attempts] == [True, True]
+
+    def test_an_attempt_without_a_log_names_none(self, store):
+        keep(store, "infrastructure", run="r1")
+        assert keep(store, "timeout", run="r2").attempts[0].log == ""
+
+    def test_of_very_many_the_last_are_kept(self, store):
+        for number in range(KEPT_ATTEMPTS + 5):
+            kept = keep(store, "timeout", str(number), run=f"r{number}")
+        assert [one.reason for one in kept.attempts] == [str(number) for number in range(4, KEPT_ATTEMPTS + 4)]
+
+    def test_an_output_that_was_deleted_is_replaced_and_its_loss_is_no_failure(self, store):
+        keep(store, run="r1")
+        (store.job_folder(JOB) / "output" / "d" / "embedding.npy").unlink()
+        assert keep(store, run="r2").state == "ok"
+        assert (store.job_folder(JOB) / "output" / "d" / "by.txt").read_text() == "r2"
+
+
+class TestRefresh:
+    def test_one_that_fails_says_so_and_never_replaces_a_good_one(self, store):
+        keep(store, run="r1", log="good")
+        told = keep(store, "timeout", "too slow", run="r2", refresh=True)
+        assert (told.state, told.run) == ("timeout", "r2")
+        assert (store.record(JOB).state, store.record(JOB).run) == ("ok", "r1")
+        assert (store.job_folder(JOB) / "log.txt").read_text() == "good"
+
+    def test_one_that_succeeds_does(self, store):
+        keep(store, run="r1")
+        assert keep(store, run="r2", refresh=True).run == "r2"
+        assert store.record(JOB).run == "r2"
+        assert (store.job_folder(JOB) / "output" / "d" / "by.txt").read_text() == "r2"
+
+    def test_without_it_the_good_one_that_is_there_stays(self, store):
+        keep(store, run="r1")
+        assert keep(store, run="r2").run == "r1"
+        assert (store.job_folder(JOB) / "output" / "d" / "by.txt").read_text() == "r1"
+
+    def test_a_failed_one_is_replaced_and_inherited(self, store):
+        keep(store, "timeout", run="r1")
+        assert [one.run for one in keep(store, "timeout", run="r2", refresh=True).attempts] == ["r1"]
+        assert store.record(JOB).run == "r2"
+
+
+def leave(store, whose, kind=""):
+    """A folder as a process leaves it that was killed."""
+    folder = store.root / "jobs" / f".{JOB}{kind}~{whose.token}~0123abcd"
+    folder.mkdir()
+    (folder / "half").write_text("x")
+    return folder
+
+
+class TestSweep:
+    def test_only_what_ones_own_dead_processes_left_is_removed(self, store):
+        gone = leave(store, DEAD)
+        stay = [
+            leave(store, whose)
+            for whose in (
+                owner.me(),
+                replace(DEAD, uid=DEAD.uid + 1),
+                replace(DEAD, machine="0" * 8),
+                replace(owner.me(), namespace=1, pid=4_000_000),
+            )
+        ]
+        (store.root / "jobs" / ".no~token~at~all").mkdir()
+        keep(store)
+        assert store.sweep() == [f"folder .{JOB}"]
+        assert not gone.exists()
+        assert all(folder.exists() for folder in stay)
+        assert (store.root / "jobs" / ".no~token~at~all").exists()
+        assert store.record(JOB).state == "ok"
+        assert store.sweep() == []
+
+    def test_a_job_that_was_set_aside_when_its_replacer_died_is_put_back(self, store):
+        keep(store, run="r1")
+        aside = leave(store, DEAD, ".aside")
+        (aside / "half").unlink()
+        aside.rmdir()
+        store.job_folder(JOB).rename(aside)
+        assert store.record(JOB) is None
+        store.sweep()
+        assert store.record(JOB).run == "r1"
+        assert list((store.root / "jobs").glob(".*~*")) == []
+
+    def test_one_that_was_set_aside_and_replaced_is_removed(self, store):
+        keep(store, run="r2")
+        leave(store, DEAD, ".aside")
+        store.sweep()
+        assert store.record(JOB).run == "r2"
+        assert list((store.root / "jobs").glob(".*~*")) == []
+
+    def test_several_at_once_do_each_thing_once(self, store):
+        for number in range(20):
+            (store.root / "jobs" / f".{number:020}~{DEAD.token}~0").mkdir()
+        with ThreadPoolExecutor(4) as pool:
+            list(pool.map(lambda _: store.sweep(), range(4)))
+        assert list((store.root / "jobs").glob(".*~*")) == []
+
+
+class TestReuse:
+    PLAN = Plan(jobs=(a_job(JOB, "d"),), scorings=(SCORING,))
+
+    def test_what_is_whole_is_used_again(self, store):
+        assert reusable(self.PLAN, store) == Reuse()
+        keep(store, job=self.PLAN.jobs[0])
+        assert reusable(self.PLAN, store) == Reuse(jobs=frozenset([JOB]))
+        store.keep_result(failed(SCORING, "not_applicable", "so it is"))
+        assert reusable(self.PLAN, store) == Reuse(frozenset([JOB]), frozenset([SCORING.id]))
+
+    @pytest.mark.parametrize("state", ["timeout", "infrastructure", "cancelled", "model_error", "contract_violation"])
+    def test_what_failed_is_done_again(self, store, state):
+        keep(store, state, job=self.PLAN.jobs[0])
+        assert reusable(self.PLAN, store) == Reuse()
+
+    def test_what_never_applies_is_not(self, store):
+        keep(store, "not_applicable", job=self.PLAN.jobs[0])
+        assert reusable(self.PLAN, store).jobs == {JOB}
+
+    def test_a_score_that_failed_is_made_again(self, store):
+        keep(store, job=self.PLAN.jobs[0])
+        store.keep_result(failed(SCORING, "infrastructure", "the task failed"))
+        assert reusable(self.PLAN, store) == Reuse(jobs=frozenset([JOB]))
+
+    def test_a_score_whose_job_runs_again_is_made_again(self, store):
+        keep(store, job=self.PLAN.jobs[0])
+        store.keep_result(failed(SCORING, "not_applicable", ""))
+        (store.job_folder(JOB) / "output" / "d" / "embedding.npy").unlink()
+        assert reusable(self.PLAN, store) == Reuse()
+
+    @pytest.mark.parametrize("content", ["", "{", '{"state": "ok"}', "\0" * 100])
+    def test_what_is_damaged_is_computed_again_and_replaced(self, store, content):
+        keep(store, job=self.PLAN.jobs[0])
+        store.keep_result(failed(SCORING, "not_applicable", ""))
+        (store.root / "scores" / SCORING.id[:2] / f"{SCORING.id}.json").write_text(content)
+        assert reusable(self.PLAN, store) == Reuse(jobs=frozenset([JOB]))
+        assert list(store.results()) == []
+        (store.job_folder(JOB) / "record.json").write_text(content)
+        assert reusable(self.PLAN, store) == Reuse()
+        assert keep(store, job=self.PLAN.jobs[0], run="r2").run == "r2"
+        assert reusable(self.PLAN, store).jobs == {JOB}
+
+
+class TestPackages:
+    def test_an_image_is_asked_once_also_by_another_run(self, store):
+        asked = []
+
+        def ask(image):
+            asked.append(image)
+            return ("numpy==2.0", "scipy==1.0")
+
+        first = store.packages("sha256:1", ask)
+        assert (store.root / "environments" / f"{first}.txt").read_text() == "numpy==2.0\nscipy==1.0\n"
+        assert store.packages("sha256:1", ask) == Store(store.root).packages("sha256:1", ask) == first
+        assert asked == ["sha256:1"]
+        assert store.packages("sha256:2", ask) == first
+        assert len(list((store.root / "environments").glob("*.txt"))) == 1, "each list is kept once"
+
+    def test_an_image_that_cannot_tell_has_no_list_and_is_not_asked_again(self, store):
+        asked = []
+        for _ in range(2):
+            assert store.packages("sha256:1", lambda image: asked.append(image) or ()) == ""
+        assert asked == ["sha256:1"]
+        assert list((store.root / "environments").glob("*.txt")) == []
+
+    def test_an_image_that_could_not_be_asked_is_asked_again(self, store):
+        def away(image):
+            raise LookupError
+
+        with pytest.raises(LookupError):
+            store.packages("sha256:1", away)
+        assert store.packages("sha256:1", lambda image: ("a==1",)) != ""
+
+
+class TestHistory:
+    def test_the_last_time_counts_by_model_dataset_and_device(self, store):
+        for seconds, device in ((1.0, "cpu"), (2.0, "cpu"), (3.0, "gpu")):
+            job = a_job(JOB, "d", "e", device=device)
+            store.note(made_record(job=job).model_copy(update={"seconds": {"start": 0.5, "run": seconds}}))
+        assert store.history() == {("m:default", "d,e", "cpu"): 2.5, ("m:default", "d,e", "gpu"): 3.5}
+
+    def test_lines_that_cannot_be_read_are_left_out(self, store):
+        store.note(made_record(job=a_job(JOB, "d")))
+        with (store.root / "history.jsonl").open("a") as file:
+            file.write('[]\n{"model": "x"}\n\xff\n{"model": "m:default", "dataset": "e", "device": "cpu", "seco')
+        assert store.history() == {("m:default", "d", "cpu"): 1.0}
+
+    def test_nobody_has_run_anything_yet(self, store):
+        assert store.history() == {}
+
+    def test_lines_of_many_writers_do_not_mix(self, store):
+        record = made_record(job=a_job(JOB, "d"))
+        threads = [threading.Thread(target=lambda: [store.note(record) for _ in range(50)]) for _ in range(8)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        lines = (store.root / "history.jsonl").read_text().splitlines()
+        assert len(lines) == 400
+        assert {json.loads(line)["seconds"] for line in lines} == {1.0}
+
+
+def test_logs_are_found_of_running_and_of_finished_jobs(store):
+    keep(store, log="done")
+    with store.workspace("ab00" * 5) as folder:
+        (folder / "log.txt").write_text("running")
+        assert [path.read_text() for path in store.job_logs("ab")] == ["running", "done"]
+        assert [path.read_text() for path in store.job_logs("abab")] == ["done"]
+    assert store.job_logs("ff") == []

@@ -30,6 +30,8 @@ def test_the_wheel_holds_three_packages_and_what_they_need(built):
     shipped = {name.split("/")[2] for name in names if name.startswith("cellgauge/model-images/")}
     assert shipped == {path.parent.name for path in (ROOT / "model-images").glob("*/model.yaml")}
     assert "cellgauge/model-images/pca/Dockerfile" in names
+    probe = {f"cellgauge/engines/conformance/probe/{name}" for name in ("Dockerfile", "model.yaml", "probe.py")}
+    assert {"cellgauge/engines/conformance/__init__.py", *probe} <= names
     assert not [name for name in names if "tests/" in name or "__pycache__" in name]
 
 

@@ -2,7 +2,6 @@
 
 import json
 import os
-import shutil
 import signal
 import subprocess
 import sys
@@ -13,7 +12,8 @@ import pytest
 import quick
 import yaml
 
-from support import MODELS, entry
+from place import Place, containers, until
+from support import entry
 
 pytestmark = pytest.mark.docker
 
@@ -24,52 +24,6 @@ def here(tmp_path, made_dataset):
     catalog = tmp_path / "catalog.yaml"
     catalog.write_text(yaml.safe_dump({"datasets": {"made": entry(made_dataset.path)}}))
     return Place(tmp_path, quick.write(tmp_path / "models", made_dataset), catalog)
-
-
-class Place:
-    def __init__(self, folder, model, catalog):
-        self.folder, self.results = folder, folder / "cellgauge-results"
-        self.common = ["--catalog", str(catalog), "--models-path", str(model), "--models-path", str(MODELS)]
-        self.common += ["-d", "made", "-t", "embedding", "--engine", "docker"]
-
-    def start(self, *words, command="run", **options):
-        words = [sys.executable, "-m", "cellgauge", command, *(self.common if command == "run" else []), *words]
-        heard = lambda: signal.signal(signal.SIGINT, signal.SIG_DFL)  # noqa: E731 - a background job has it ignored
-        pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
-        return subprocess.Popen(words, cwd=self.folder, text=True, preexec_fn=heard, **{**pipes, **options})
-
-    def run(self, *words, **options):
-        process = self.start(*words, **options)
-        out, err = process.communicate(timeout=400)
-        return subprocess.CompletedProcess(words, process.returncode, out, err)
-
-    def workspaces(self):
-        return sorted(path.name for path in (self.results / "jobs").glob(".*~*"))
-
-    def nothing_is_left(self, **options):
-        assert self.workspaces() == []
-        assert containers(**options) == []
-
-
-def containers(all=True, host=None, **labels):
-    import docker
-
-    client = docker.DockerClient(host) if host else docker.from_env()
-    wanted = ["org.cellgauge.owner", *(f"org.cellgauge.{name}={value}" for name, value in labels.items())]
-    try:
-        return [one["Id"] for one in client.api.containers(all=all, filters={"label": wanted})]
-    finally:
-        client.close()
-
-
-def until(condition, patience=60):
-    """Wait for something to be true, and return it."""
-    end = time.monotonic() + patience
-    while time.monotonic() < end:
-        if found := condition():
-            return found
-        time.sleep(0.1)
-    raise AssertionError("it did not come about")
 
 
 def test_after_kill_nine_the_next_run_goes_on_and_clears_up(here):
@@ -195,26 +149,33 @@ def test_two_hundred_jobs_eight_at_a_time_leave_nothing(here, monkeypatch):
     assert here.run("-m", "quick", "-s", ",".join(map(str, range(200))), "--json").stderr.count("from the cache") == 200
 
 
-def test_two_users_at_once_do_not_meet(here, tmp_path):
+@pytest.fixture
+def as_user(here, tmp_path):
+    """Start the command line as another user, who may use the engine."""
     if os.getuid() != 0:
         pytest.skip("becoming two other users needs root")
-    become = ["setpriv", "--inh-caps", "+dac_override", "--ambient-caps", "+dac_override"]  # to read Python below /root
+    become = ["setpriv", "--inh-caps", "+dac_read_search", "--ambient-caps", "+dac_read_search"]  # Python is in /root
     if subprocess.run([*become, "--reuid", "12345", sys.executable, "--version"], check=False).returncode:
         pytest.skip("this machine does not let another user read this Python")
     for folder in (tmp_path, *tmp_path.parents[:3]):
         folder.chmod(folder.stat().st_mode | 0o055)
     group = Path(os.environ["DOCKER_HOST"].removeprefix("unix://")).stat().st_gid
-    running = []
-    for user in (12345, 12346):
+
+    def start(user, *more):
         home = tmp_path / str(user)
-        home.mkdir()
+        home.mkdir(exist_ok=True)
         os.chown(home, user, user)
-        words = [*become, "--reuid", str(user), "--regid", str(user), "--groups", str(group), sys.executable, "-m"]
-        words += ["cellgauge", "run", *here.common, "-m", "quick,misbehave", "-s", "1,2,3,4", "-j", "2", "--json"]
+        words = [*become, "--reuid", str(user), "--regid", str(user), "--groups", f"{group},4242", sys.executable, "-m"]
+        words += ["cellgauge", "run", *here.common, "-m", "quick,misbehave", "-s", "1,2,3,4", "-j", "2", "--json", *more]
         environment = {**os.environ, "CELLGAUGE_CACHE": str(home / "cache"), "HOME": str(home)}
         pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
-        words += ["--set", "misbehave.how=whoami"]
-        running.append((user, home, subprocess.Popen(words, cwd=home, env=environment, **pipes)))
+        return home, subprocess.Popen(words, cwd=home, env=environment, umask=0o002, **pipes)
+
+    return start
+
+
+def test_two_users_at_once_do_not_meet(as_user):
+    running = [(user, *as_user(user, "--set", "misbehave.how=whoami")) for user in (12345, 12346)]
     for user, home, process in running:
         out, err = process.communicate(timeout=200)
         assert process.returncode == 0, err
@@ -223,52 +184,22 @@ def test_two_users_at_once_do_not_meet(here, tmp_path):
         told = [one["items"][0]["versions"]["uid"] for one in records if one["job"]["model"] == "misbehave"]
         assert told == [str(user)] * 4
         assert all(path.stat().st_uid == user for path in home.rglob("*"))
-    assert containers() == []
+    assert containers(uid=12345) == containers(uid=12346) == []
 
 
-@pytest.fixture
-def own_engine(tmp_path):
-    """A Docker engine of our own, to be killed, with the base image in it."""
-    if os.getuid() != 0 or not shutil.which("dockerd"):
-        pytest.skip("starting an engine needs root and dockerd")
-    engine = Engine(tmp_path / "engine")
-    engine.start()
-    engine.load(os.environ.get("CELLGAUGE_BASE_IMAGE", "python:3.11-slim"))
-    yield engine
-    engine.stop(signal.SIGTERM)
-    for line in Path("/proc/mounts").read_text().splitlines():
-        if line.split()[1].startswith(str(engine.folder)):
-            subprocess.run(["umount", "-l", line.split()[1]], check=False)
-    subprocess.run(["rm", "-rf", engine.folder], check=False)
-    shutil.rmtree(engine.run, ignore_errors=True)
-
-
-class Engine:
-    def __init__(self, folder):
-        import tempfile
-
-        self.folder, self.run = folder, Path(tempfile.mkdtemp(prefix="cg-", dir="/var/tmp"))  # a socket's path is short
-        folder.mkdir()
-        self.host = f"unix://{self.run}/docker.sock"
-
-    def start(self):
-        words = ["dockerd", "--host", self.host, "--data-root", self.folder / "data", "--exec-root", self.run / "exec"]
-        words += ["--pidfile", self.folder / "pid", "--bridge", "none", "--iptables=false"]
-        (self.folder / "pid").unlink(missing_ok=True)
-        with (self.folder / "log").open("ab") as log:
-            self.process = subprocess.Popen(words, stdout=log, stderr=log)
-        until(self.answers)
-
-    def answers(self):
-        return subprocess.run(["docker", "-H", self.host, "ps"], capture_output=True, check=False).returncode == 0
-
-    def load(self, image):
-        with subprocess.Popen(["docker", "save", image], stdout=subprocess.PIPE) as saved:
-            subprocess.run(["docker", "-H", self.host, "load"], stdin=saved.stdout, check=True, capture_output=True)
-
-    def stop(self, number):
-        self.process.send_signal(number)
-        self.process.wait(timeout=60)
+def test_two_users_share_a_results_folder(as_user, tmp_path):
+    shared = tmp_path / "shared"
+    shared.mkdir()
+    os.chown(shared, 0, 4242)
+    shared.chmod(0o2775)
+    words = ["--set", "misbehave.how=crash", "--results", str(shared)]
+    running = [as_user(user, *words)[1] for user in (12345, 12346)]
+    running += [as_user(user, *words)[1] for user in (12346,)]  # and again, over what failed
+    for process in running:
+        out, err = process.communicate(timeout=200)
+        assert process.returncode == 1, err
+        assert json.loads(out)["states"] == {"model_error": 4, "ok": 4}
+    assert [path.name for path in (shared / "jobs").glob(".*~*")] == []
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM], ids=["killed", "shut down"])

@@ -153,9 +153,10 @@ def finished(record: RunRecord, reused: bool, store: Store) -> None:
     for text in record.log_tail[-5:]:
         err.print(f"    {escape(text)}", style="dim", soft_wrap=True)
     if record.state != "cancelled":
-        folder = store.job_folder(record.job.id)
-        err.print(escape(f"    log: {folder / 'log.txt'}"), soft_wrap=True)
-        err.print(escape(f"    the command that repeats it: cellgauge show {record.job.id[:8]}"), soft_wrap=True)
+        log = store.job_folder(record.job.id) / "log.txt"
+        if log.exists():  # else nothing was started
+            err.print(escape(f"    log: {log}"), soft_wrap=True)
+            err.print(escape(f"    the command that repeats it: cellgauge show {record.job.id[:8]}"), soft_wrap=True)
 
 
 def label(job: Job) -> str:

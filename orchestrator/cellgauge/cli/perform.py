@@ -2,6 +2,7 @@
 
 import shlex
 import sys
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -37,12 +38,12 @@ def perform(
     try:
         _evaluate(this, prepared, reuse, site, engine, kept, chosen, events)
     except Interrupted:
-        kept.keep_run(this.model_copy(update={"ended": store.now_utc()}))
+        kept.keep_run(this.model_copy(update={"ended": store.now_utc(), "outcome": "cancelled"}))
         say(f"what there is: cellgauge show {this.id}")
         raise
     this = this.model_copy(update={"ended": store.now_utc()})
-    kept.keep_run(this)
     outcome = document.collect(this, kept)
+    kept.keep_run(this.model_copy(update={"outcome": "complete" if outcome.complete else "incomplete"}))
     if as_json:
         show_json(outcome)
     else:
@@ -59,7 +60,7 @@ def _started(prepared: "Prepared", asked: "Asked", chosen: "Settings", run_id: s
     places = {"catalog": chosen.catalog, "models_path": chosen.models_path}
     return Run(
         id=run_id,
-        command=shlex.join(["cellgauge", *sys.argv[1:]]),
+        command=shlex.join(["cellgauge", *_words()]),
         started=store.now_utc(),
         engine=engine,
         owner=owner.me().token,
@@ -68,6 +69,12 @@ def _started(prepared: "Prepared", asked: "Asked", chosen: "Settings", run_id: s
         plan=prepared.plan,
         cellgauge=cellgauge.__version__,
     )
+
+
+def _words() -> list[str]:
+    """The command line as a person gave it."""
+    words = sys.argv[1:]
+    return words[: words.index("--run-id")] if "--run-id" in words else words
 
 
 def _evaluate(
@@ -109,10 +116,12 @@ def _evaluate(
         only=None if asked.only is None else frozenset(asked.only),
     )
     files = [kept.run_file(this.id, "events.jsonl"), *([events] if events else [])]
-    progress = record(evaluate.evaluate(prepared, reuse, kit, cancel), this, files)
     done = frozenset() if asked.refresh else reuse.jobs
     try:
-        follow(progress, this, kept, cancel, chosen.jobs, {job.id for job in this.plan.jobs} - done)
+        # Closed, since otherwise what runs would go on where something breaks in between: a full disk, a lost terminal.
+        with closing(evaluate.evaluate(prepared, reuse, kit, cancel)) as happening:
+            progress = record(happening, this, files)
+            follow(progress, this, kept, cancel, chosen.jobs, {job.id for job in this.plan.jobs} - done)
     finally:
         try:
             engine.sweep()  # what could not be removed while the engine was away

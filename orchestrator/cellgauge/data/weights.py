@@ -2,11 +2,13 @@
 
 import secrets
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from cellgauge import disk
 from cellgauge.data.fetch import verified
 from cellgauge.disk import explained, link
+from cellgauge.errors import FetchError
 from cellgauge.specs import Model, Weight, identity
 
 
@@ -36,9 +38,14 @@ def write(model: Model, variant: str, cache: Path) -> Path | None:
     if not weights:
         return None
     place = cache / "weights" / digest(weights)
-    if place.exists():
-        return place
     what = f"weights of {model.spec.name}"
+    if place.exists():
+        # A link to the source changes with it, so what lies there is looked at as often as a dataset is.
+        with suppress(FetchError):
+            for one in weights:
+                verified(what, (place / one.path).absolute().as_uri(), (one.sha256,))
+            return place
+        disk.remove(place)
     found = [(one, verified(what, _source(one, model.folder), (one.sha256,))[0]) for one in weights]
     with explained(place, "CELLGAUGE_CACHE"):
         partial = place.with_name(f".{place.name}.{secrets.token_hex(4)}")

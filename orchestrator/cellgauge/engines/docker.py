@@ -4,18 +4,18 @@ import os
 import re
 import threading
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import docker.errors
 import requests.exceptions
 from docker.types import DeviceRequest, LogConfig, Mount, Ulimit
 
-from cellgauge import owner
+from cellgauge import disk, owner
 from cellgauge.engines.docker_client import ANSWER, UNREACHABLE, connect, translated, wait_for
 from cellgauge.engines.docker_watch import Watch
 from cellgauge.engines.launch import Cancel, Exit, Launch, environment, labels
@@ -34,10 +34,9 @@ class DockerEngine:
 
     name = "docker"
 
-    def __init__(self) -> None:
-        self._busy: set[str] = set()
-        """Containers that a thread of this process looks after."""
-        self._lock = threading.Lock()
+    _busy: ClassVar[set[str]] = set()
+    """Names of containers that a thread of this process looks after, whichever engine object it has."""
+    _lock: ClassVar[threading.Lock] = threading.Lock()
 
     def check(self) -> str:
         with translated("the Docker engine does not tell its version"):
@@ -68,23 +67,33 @@ class DockerEngine:
 
     def run(self, launch: Launch, cancel: Cancel) -> Exit:
         began = time.monotonic()
-        with translated("the container was not made", "start"):
-            client = wait_for(connect(launch.limits.start), cancel)
-            container = client.containers.create(**self._options(launch))
+        options = self._options(launch)
+        with self._looking_after(options["name"]):
+            with translated("the container was not made", "start"):
+                client = wait_for(connect(launch.limits.start), cancel)
+                container = client.containers.create(**options)
+            try:
+                with translated(f"container {container.short_id}", "run"), Log(launch.log, launch.limits.log_mb) as log:
+                    watch = Watch(container, launch, cancel, log)  # listens before there is anything to hear
+                    if reason := _start(container):
+                        log.write(f"{reason}\n".encode())
+                        return Exit(code=127, start_seconds=time.monotonic() - began)
+                    started = time.monotonic() - began
+                    return watch.until_the_end().model_copy(update={"start_seconds": started})
+            finally:
+                _remove(container)
+                disk.reclaim(launch.output)
+
+    @contextmanager
+    def _looking_after(self, name: str) -> Iterator[None]:
+        """Keep a container from being swept, from before it is there: another thread may sweep at any time."""
         with self._lock:
-            self._busy.add(container.id)
+            self._busy.add(name)
         try:
-            with translated(f"container {container.short_id}", "run"), Log(launch.log, launch.limits.log_mb) as log:
-                watch = Watch(container, launch, cancel, log)  # listens before there is anything to hear
-                if reason := _start(container):
-                    log.write(f"{reason}\n".encode())
-                    return Exit(code=127, start_seconds=time.monotonic() - began)
-                started = time.monotonic() - began
-                return watch.until_the_end().model_copy(update={"start_seconds": started})
+            yield
         finally:
-            _remove(container)
             with self._lock:
-                self._busy.discard(container.id)
+                self._busy.discard(name)
 
     def replay(self, launch: Launch) -> tuple[str, ...]:
         # Not into the output of the first time; and on the engine's log, since this is for reading along.
@@ -96,16 +105,15 @@ class DockerEngine:
         )
 
     def packages(self, image: str) -> tuple[str, ...]:
-        options = {
+        options: dict[str, Any] = {
             **{"image": image, "entrypoint": ["python", "-c", LIST_PACKAGES], "network_mode": "none"},
             **{"read_only": True, "cap_drop": ["ALL"], "security_opt": ["no-new-privileges"], "mem_limit": "512m"},
             **{"memswap_limit": "512m", "pids_limit": 64, "user": f"{os.getuid()}:{os.getgid()}"},
             **{"labels": {f"{LABEL}.owner": owner.me().token, f"{LABEL}.uid": str(os.getuid())}},
+            **{"name": _name("packages"), "use_config_proxy": False},
         }
-        with translated(f"image {image} does not tell its packages"):
+        with self._looking_after(options["name"]), translated(f"image {image} does not tell its packages"):
             container = connect().containers.create(**options)
-            with self._lock:
-                self._busy.add(container.id)
             try:
                 container.start()
                 container.wait(timeout=ANSWER)
@@ -114,8 +122,6 @@ class DockerEngine:
                 return ()  # no Python in it, or none that ends
             finally:
                 _remove(container)
-                with self._lock:
-                    self._busy.discard(container.id)
         return tuple(line for line in text.splitlines() if re.fullmatch(r"[\w.-]{1,100}==[\w.+!-]{1,100}", line))
 
     def gpus_in_use(self) -> frozenset[str]:
@@ -137,7 +143,8 @@ class DockerEngine:
         if whose is None:
             return False
         with self._lock:
-            return whose.abandoned() or (whose == owner.me() and found["Id"] not in self._busy)
+            ours = {name.lstrip("/") for name in found["Names"]} & self._busy
+        return whose.abandoned() or (whose == owner.me() and not ours)
 
     def _options(self, launch: Launch) -> dict[str, Any]:
         limits = launch.limits
@@ -155,13 +162,15 @@ class DockerEngine:
         return {
             "image": launch.image,
             "command": [launch.verb],
-            "name": f"cellgauge-{launch.jobs[0]}-{os.getpid()}-{time.monotonic_ns()}",
+            "name": _name(launch.jobs[0]),
             "labels": {f"{LABEL}.{name}": value for name, value in labels(launch).items() if value},
             "mounts": [Mount(to, str(path.absolute()), type="bind", read_only=only) for to, path, only in binds],
             "environment": {**environment(launch, **folders), **hidden},
             "working_dir": "/scratch",
             "user": f"{os.getuid()}:{os.getgid()}",
             "network_mode": "bridge" if "network" in launch.allow else "none",
+            # The caller's ~/.docker/config.json may name a proxy, and a password in its address.
+            "use_config_proxy": "network" in launch.allow,
             "read_only": "writable-root" not in launch.allow,
             "tmpfs": {"/tmp": f"size={TMP_MB}m,mode=1777,nosuid,nodev"},
             "cap_drop": ["ALL"],
@@ -179,6 +188,10 @@ class DockerEngine:
             # Ours is kept from the stream; this one is for people who look with `docker logs`.
             "log_config": LogConfig(type="json-file", config={"max-size": "4m", "max-file": "2"}),
         }
+
+
+def _name(job: str) -> str:
+    return f"cellgauge-{job}-{os.getpid()}-{time.monotonic_ns()}"
 
 
 def _limit(name: str, value: int) -> Ulimit:
@@ -202,7 +215,11 @@ def _has_cdi() -> bool:
 def _flags(options: dict[str, Any]) -> list[str]:
     """Write the options of a container as `docker run` takes them."""
     mounts = [
-        f"type=bind,source={mount['Source']},target={mount['Target']}" + (",readonly" if mount["ReadOnly"] else "")
+        ",".join(
+            _field(f"{key}={mount[name]}")
+            for key, name in (("type", "Type"), ("source", "Source"), ("target", "Target"))
+        )
+        + (",readonly" if mount["ReadOnly"] else "")
         for mount in options["mounts"]
     ]
     limits = [f"{limit.name}={limit.soft}:{limit.hard}" for limit in options["ulimits"]]
@@ -222,6 +239,12 @@ def _flags(options: dict[str, Any]) -> list[str]:
     flags = ["--init", *(["--read-only"] if options["read_only"] else [])]
     flags += [word for name, value in single.items() for word in (name, str(value))]
     return flags + [word for name, values in several.items() for value in values for word in (name, value)]
+
+
+def _field(text: str) -> str:
+    """Quote a field of `--mount`, which is read as a line of CSV: a folder's name may hold a comma."""
+    quoted = text.replace('"', '""')
+    return f'"{quoted}"' if set(text) & {",", '"'} else text
 
 
 def _start(container: Any) -> str:

@@ -3,15 +3,16 @@
 import threading
 import time
 from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 import docker.errors
 import requests.exceptions
 
-from cellgauge import disk
 from cellgauge.engines.docker_client import AWAY, UNREACHABLE
 from cellgauge.engines.launch import GRACE, Cancel, Exit, Launch
-from cellgauge.engines.log import Log
+from cellgauge.engines.log import Lines, Log
+from cellgauge.engines.quota import Quota
 from cellgauge.errors import EngineError
 from cellgauge.specs import Used
 
@@ -28,21 +29,28 @@ class Watch:
     def __init__(self, container: Any, launch: Launch, cancel: Cancel, log: Log) -> None:
         self._container, self._launch, self._cancel, self._log = container, launch, cancel, log
         self._began = time.time()
-        self._disk = DiskLimit(launch)
+        self._quota = Quota(launch)
         self._sample_at = time.monotonic() + SAMPLE_PACE / 4
         self._used = Used()
         self._lost = False
+        self._pid: int | None = None
         self._listen()
 
     def _listen(self) -> None:
-        stream = self._container.attach(stream=True, stdout=True, stderr=True)
+        stream = self._container.attach(stream=True, stdout=True, stderr=True, demux=True)
         self._reader = threading.Thread(target=self._read, args=(stream,), daemon=True)
         self._reader.start()
 
     def _read(self, stream: Any) -> None:
+        lines = Lines(self._log)
         with suppress(*UNREACHABLE, ValueError):  # the engine went away; or the log is closed, since nobody waits
-            for chunk in stream:
-                self._log.write(chunk)
+            for out, err in stream:
+                lines.write("out", out or b"")
+                lines.write("err", err or b"")
+        with suppress(*UNREACHABLE, ValueError):
+            lines.flush()
+        with suppress(*UNREACHABLE):
+            stream._response.close()  # docker-py's own `close` leaves the socket to the garbage collector
 
     def until_the_end(self) -> Exit:
         """Wait for the end, or bring it about where a limit is reached or somebody wishes it.
@@ -67,7 +75,7 @@ class Watch:
         code = int(state["ExitCode"])
         if not why and not state["OOMKilled"]:
             self._refuse_other_hands(code)
-            why = ["disk_full"] if self._disk.passed() else []
+            why = ["disk_full"] if self._quota.exceeded() else []
         return Exit(code=code, oom_killed=bool(state["OOMKilled"]), used=self._used, **dict.fromkeys(why, True))
 
     def _why_stop(self, deadline: float) -> list[str]:
@@ -76,7 +84,16 @@ class Watch:
             return ["cancelled"]
         if now >= deadline:
             return ["timed_out"]
-        return ["disk_full"] if self._disk.passed_now(self._process) else []
+        return ["disk_full"] if self._quota.due and self._quota.exceeded(self._process()) else []
+
+    def _process(self) -> int | None:
+        """Name the container's first process, where it is one of this machine."""
+        if self._pid is None:
+            pid = int(self._state()["Pid"])
+            with suppress(OSError):
+                if self._container.id in Path(f"/proc/{pid}/cgroup").read_text():
+                    self._pid = pid
+        return self._pid
 
     def _runs(self) -> bool:
         with suppress(requests.exceptions.ConnectionError, requests.exceptions.ReadTimeout):
@@ -117,7 +134,7 @@ class Watch:
         told = {"container": self._container.id, "event": "kill"}
         until = int(time.time()) + 1
         events = self._container.client.events(since=int(self._began), until=until, filters=told, decode=True)
-        return any(True for _ in events)
+        return bool(list(events))  # all of them: the connection is closed after the last
 
     def _stop(self) -> None:
         """Send SIGTERM, and SIGKILL after the grace, or at once for somebody in a hurry; then see it gone."""

@@ -3,12 +3,14 @@ without Docker."""
 
 import os
 import platform
+import re
+import resource
 import signal
 import subprocess
 import sys
 import threading
 import time
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from importlib.metadata import distributions
 from pathlib import Path
 from typing import BinaryIO
@@ -16,11 +18,11 @@ from typing import BinaryIO
 from cellgauge import disk, owner
 from cellgauge.engines.launch import GRACE, Cancel, Exit, Launch, environment, labels
 from cellgauge.engines.log import Log
+from cellgauge.engines.quota import Quota
 from cellgauge.errors import EngineError
 from cellgauge.specs import Used
 
 PACE = 0.2
-DISK_PACE = 1.0
 
 
 class LocalEngine:
@@ -60,9 +62,14 @@ class LocalEngine:
             reader = threading.Thread(target=_read, args=(process.stdout, log), daemon=True)
             reader.start()
             started = time.monotonic() - began
-            why = _wait(process, launch, cancel)
-            code, used = _reap(process)
+            quota = Quota(launch)
+            peak = _Peak(process.pid)
+            why = _wait(process, launch, cancel, quota, peak)
+            code, used = _reap(process, peak)
             reader.join(1.0)  # a process that left the group may hold the pipe; nobody waits for it
+        disk.reclaim(launch.output)
+        if not why and quota.exceeded():
+            why = ["disk_full"]
         return Exit(code=code, start_seconds=started, used=used, **dict.fromkeys(why, True))
 
     def replay(self, launch: Launch) -> tuple[str, ...]:
@@ -119,21 +126,39 @@ def _environment(launch: Launch) -> dict[str, str]:
 
 
 def _read(stream: BinaryIO | None, log: Log) -> None:
-    with suppress(ValueError, OSError):  # the log is closed, since nobody waits any more
+    # The log is closed where nobody waits any more.
+    with stream or nullcontext(), suppress(ValueError, OSError):
         while stream and (chunk := os.read(stream.fileno(), 1 << 16)):
             log.write(chunk)
 
 
-def _wait(process: subprocess.Popen[bytes], launch: Launch, cancel: Cancel) -> list[str]:
+class _Peak:
+    """The most memory that a process was seen to hold."""
+
+    def __init__(self, pid: int) -> None:
+        self._status = Path(f"/proc/{pid}/status")
+        self._seen: int | None = None
+
+    def look(self) -> None:
+        with suppress(OSError):
+            if found := re.search(r"^VmHWM:\s+(\d+) kB", self._status.read_text(), flags=re.MULTILINE):
+                self._seen = int(found[1]) * 1024
+
+    def most(self, reported: int) -> int | None:
+        """Decide between what was seen and what the kernel reports: its count of a process begins with ours, which
+        fork and exec pass on, and says something of the process only once it is beyond that."""
+        return reported * 1024 if reported > resource.getrusage(resource.RUSAGE_SELF).ru_maxrss else self._seen
+
+
+def _wait(process: subprocess.Popen[bytes], launch: Launch, cancel: Cancel, quota: Quota, peak: _Peak) -> list[str]:
     """Wait for the end, or bring it about; say why."""
     deadline = time.monotonic() + launch.limits.time
-    look, most = time.monotonic() + DISK_PACE, launch.limits.disk_mb << 20
     while not _ended(process, PACE):
+        peak.look()
         now = time.monotonic()
         why = ["cancelled"] if cancel.asked else ["timed_out"] if now >= deadline else []
-        if not why and now >= look:
-            look = now + DISK_PACE
-            why = ["disk_full"] if disk.used((launch.output, launch.scratch), most) > most else []
+        if not why and quota.due:
+            why = ["disk_full"] if quota.exceeded(process.pid) else []
         if why:
             _signal(process.pid, signal.SIGTERM)
             patience = time.monotonic() + GRACE
@@ -153,12 +178,12 @@ def _ended(process: subprocess.Popen[bytes], patience: float) -> bool:
     return True
 
 
-def _reap(process: subprocess.Popen[bytes]) -> tuple[int, Used]:
+def _reap(process: subprocess.Popen[bytes], peak: _Peak) -> tuple[int, Used]:
     _signal(process.pid, signal.SIGKILL)  # it, and what it left in the background
     _, status, usage = os.wait4(process.pid, 0)
     process.returncode = os.waitstatus_to_exitcode(status)
     seconds = round(usage.ru_utime + usage.ru_stime, 3)
-    return process.returncode, Used(cpu_seconds=seconds, peak_memory=usage.ru_maxrss * 1024)
+    return process.returncode, Used(cpu_seconds=seconds, peak_memory=peak.most(usage.ru_maxrss))
 
 
 def _signal(group: int, number: signal.Signals) -> None:

@@ -67,3 +67,30 @@ class Log:
                     self._head.write(part.read_bytes())
                     part.unlink()
         self._head.close()
+
+
+class Lines:
+    """Passes several streams on to one log, so that none cuts a line of another: they arrive in pieces of any size."""
+
+    LONGEST = 1 << 16
+
+    def __init__(self, log: Log) -> None:
+        self._log = log
+        self._begun: dict[str, bytes] = {}
+
+    def write(self, stream: str, data: bytes) -> None:
+        """Write the lines that have ended, and keep the one that has begun."""
+        data = self._begun.pop(stream, b"") + data
+        ended = 1 + max(data.rfind(b"\n"), data.rfind(b"\r"))  # progress bars end theirs with the latter
+        if len(data) - ended > self.LONGEST:
+            ended = len(data)
+        if ended:
+            self._log.write(data[:ended])
+        if ended < len(data):
+            self._begun[stream] = data[ended:]
+
+    def flush(self) -> None:
+        """Write what has begun and will not end."""
+        for data in self._begun.values():
+            self._log.write(data)
+        self._begun.clear()

@@ -8,6 +8,7 @@ from rich.table import Table
 from rich.text import Text
 
 from cellgauge import plan as planning
+from cellgauge.report.words import printable
 from cellgauge.specs import Job, Plan, RunRecord, Scoring, Skip, Spec
 from cellgauge.store import REUSABLE, Store
 
@@ -122,7 +123,8 @@ def render(explanation: Explanation) -> RenderableType:
     """Lay it out for a terminal: what differs in full, what agrees as a list of names."""
     parts: list[RenderableType] = []
     for one in explanation.explained:
-        parts.append(Text(one.what, style="bold").append(f"  {one.reason}  [{one.id[:8]}]", style="not bold"))
+        told = f"  {printable(one.reason)}  [{one.id[:8]}]"
+        parts.append(Text(one.what, style="bold").append(told, style="not bold"))
         differing = [field for field in one.fields if not field.same]
         if differing:
             table = Table(box=box.SIMPLE_HEAD, header_style="bold")

@@ -35,7 +35,7 @@ class Status(Spec):
     run: str
     command: str
     started: str
-    state: Literal["running", "finished", "died"]
+    state: Literal["running", "complete", "incomplete", "cancelled", "died"]
     """`died`: it was killed; the same command goes on from there."""
     jobs: int
     done: int
@@ -76,7 +76,7 @@ def look(run: Run, store: Store) -> Status:
         run=run.id,
         command=run.command,
         started=run.started,
-        state="running" if alive(run) else "finished" if run.ended else "died",
+        state="running" if alive(run) else run.outcome or "died",
         jobs=len(run.plan.jobs),
         done=len(finished),
         failed=len(bad),
@@ -91,7 +91,7 @@ def table(found: list[Status]) -> RenderableType:
     """List runs, the latest last."""
     rows = Table(box=box.SIMPLE_HEAD, header_style="bold")
     for name in ("run", "state", "jobs", "failed", "results", "command"):
-        rows.add_column(name, overflow="fold")
+        rows.add_column(name, overflow="fold", no_wrap=name == "run")
     for one in found:
         counts = (f"{one.done} of {one.jobs}", str(one.failed), f"{one.scored} of {one.results}")
         rows.add_row(one.run, one.state, *counts, Text(printable(one.command)))

@@ -85,7 +85,8 @@ class Changes(Spec):
 
 def _value(field: str, text: str) -> float:
     if field.endswith("_mb"):
-        return max(1, int(TypeAdapter(ByteSize).validate_python(text)) // 2**20)
+        size = int(TypeAdapter(ByteSize).validate_python(text))
+        return size and max(1, size // 2**20)
     if field in ("cpus", "pids"):
         return int(text)
     found = re.fullmatch(r"([0-9.]+)([smhd]?)", text)

@@ -161,5 +161,7 @@ class Run(Spec):
     """Where it looked: catalogues and folders of models."""
     ended: str = ""
     """UTC, ISO 8601; empty while it runs, and for ever if it was killed."""
+    outcome: Literal["", "complete", "incomplete", "cancelled"] = ""
+    """How it ended: with every planned result, without some, or because somebody stopped it."""
     plan: Plan
     cellgauge: str

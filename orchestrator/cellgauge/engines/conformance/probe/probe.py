@@ -1,6 +1,5 @@
 """Does, one after the other, what the words of its parameter `do` say: `say write exit=3`. Standard library alone."""
 
-import glob
 import json
 import os
 import signal
@@ -9,15 +8,20 @@ import struct
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any, NoReturn
 
-INPUT, OUTPUT = Path(os.environ["CELLGAUGE_INPUT"]), Path(os.environ["CELLGAUGE_OUTPUT"])
+INPUT = Path(os.environ.get("CELLGAUGE_INPUT", "/job/input"))
+OUTPUT = Path(os.environ.get("CELLGAUGE_OUTPUT", "/job/output"))
+SCRATCH = Path(os.environ.get("CELLGAUGE_SCRATCH", "/scratch"))
+WEIGHTS = Path(os.environ.get("CELLGAUGE_WEIGHTS", "/weights"))
 MIB = 1 << 20
 TOO_LONG = 120
 """Seconds after which everything ends by itself, so that a bad engine leaves nothing for ever."""
 
 
-def write():
+def write() -> None:
     """Fulfil the contract: an embedding of each item, its cells, and a result, written last and by rename."""
     for item in json.loads((INPUT / "request.json").read_text())["items"]:
         cells = (INPUT / item["data"]).read_text().split()
@@ -32,7 +36,7 @@ def write():
         (folder / ".partial").rename(folder / "result.json")
 
 
-def tell():
+def tell() -> None:
     """Write down what can be seen from in here."""
     with tempfile.NamedTemporaryFile(dir=os.environ["HOME"]) as home, tempfile.TemporaryFile() as other:
         other.write(b"x" * 1000)
@@ -42,39 +46,34 @@ def tell():
         "arguments": sys.argv[1:],
         "folder": str(Path.cwd()),
         "stdin": len(sys.stdin.buffer.read()),
-        "output": sorted(os.listdir(OUTPUT)),
+        "output": sorted(path.name for path in OUTPUT.iterdir()),
         "home is writable": writable,
-        "descriptors": [int(name) for name in os.listdir("/proc/self/fd") if exists(f"/proc/self/fd/{name}")],
-        "devices": sorted(glob.glob("/dev/nvidia[0-9]*")),  # noqa: PTH207
+        "descriptors": [int(path.name) for path in list(Path("/proc/self/fd").iterdir()) if os.path.lexists(path)],
+        "devices": sorted(path.name for path in Path("/dev").glob("nvidia[0-9]*")),
         "input": {path.name: path.read_text() for path in sorted(INPUT.iterdir())},
-        "weights": read_all(Path(os.environ["CELLGAUGE_WEIGHTS"])),
+        "weights": read_all(WEIGHTS),
     }
     (OUTPUT / "told.json").write_text(json.dumps(found))
 
 
-def exists(path):
-    """Tell whether a link leads somewhere; the one to the listing itself is gone by now."""
-    return os.path.lexists(path)
-
-
-def read_all(folder):
+def read_all(folder: Path) -> "dict[str, str]":
     """Read every file of a folder that may not be there."""
     return {path.name: path.read_text() for path in sorted(folder.iterdir())} if folder.is_dir() else {}
 
 
-def pry():
+def pry() -> None:
     """Try what a sealed model may not, as `attempts.json` in the input says, and write down what worked."""
     told = json.loads((INPUT / "attempts.json").read_text())
-    attempts = {
+    attempts: dict[str, Callable[[], object]] = {
         "write to the input": lambda: (INPUT / "request.json").write_text("{}"),
         "add to the input": lambda: (INPUT / "new").write_text(""),
-        "write to the weights": lambda: Path(os.environ["CELLGAUGE_WEIGHTS"], "new").write_text(""),
+        "write to the weights": lambda: (WEIGHTS / "new").write_text(""),
         "write beside its folders": lambda: Path("/usr/probe").write_text(""),
         "read a file of the caller": lambda: Path(told["file"]).read_bytes(),
         "reach a service of the caller": lambda: socket.create_connection(("127.0.0.1", told["port"]), 2),
         "reach the network": lambda: socket.create_connection(("192.0.2.1", 80), 2),
         "see a process of the caller": lambda: Path("/proc", str(told["pid"]), "status").read_bytes(),
-        "become root": lambda: os.setuid(0) if os.getuid() else os.mknod("/scratch/null", 0o20666, os.makedev(1, 3)),
+        "make a device": lambda: os.mknod(SCRATCH / "null", 0o20666, os.makedev(1, 3)),
     }
     worked = []
     for name, attempt in attempts.items():
@@ -86,50 +85,50 @@ def pry():
     (OUTPUT / "worked.json").write_text(json.dumps(worked))
 
 
-def say(count):
+def say(count: float) -> None:
     """Write lines to both streams by turns."""
     for n in range(int(count)):
         os.write(1, f"out {n:05d} {'o' * 60}\n".encode())
         os.write(2, f"err {n:05d} {'e' * 60}\n".encode())
 
 
-def gibber():
+def gibber() -> None:
     """Write every byte there is."""
     os.write(1, b"<" + bytes(range(256)) + b">\n")
 
 
-def flood(mebibytes):
+def flood(mebibytes: float) -> None:
     """Write many numbered lines."""
     for n in range(int(mebibytes) * MIB // 64):
         os.write(1, f"{n:063d}\n".encode())
 
 
-def last():
+def last() -> None:
     """Say something without ending the line."""
     os.write(2, b"last words")
 
 
-def end(code):
+def end(code: float) -> None:
     """End with an exit code."""
     os._exit(int(code))
 
 
-def die(number):
+def die(number: float) -> None:
     """Die by a signal."""
     os.kill(os.getpid(), int(number))
     time.sleep(TOO_LONG)
 
 
-def deaf():
+def deaf() -> None:
     """Hear no SIGTERM and no SIGINT, and nor will what is started later."""
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
-def sing(seconds):
+def sing(seconds: float) -> None:
     """When told to stop, take some seconds to put one's things in order."""
 
-    def stop(*_):
+    def stop(*_: object) -> NoReturn:
         time.sleep(seconds)
         (OUTPUT / "swan song").write_text("la")
         os.write(1, b"la\n")
@@ -138,13 +137,13 @@ def sing(seconds):
     signal.signal(signal.SIGTERM, stop)
 
 
-def fork():
+def fork() -> None:
     """Leave a child in the background that goes on."""
     if os.fork() == 0:
         beat("child")
 
 
-def stray():
+def stray() -> None:
     """Leave a child that goes on, in a session of its own and without a parent."""
     if os.fork() == 0:
         os.setsid()
@@ -155,12 +154,12 @@ def stray():
         os._exit(0)
 
 
-def hang():
+def hang() -> None:
     """Go on."""
     beat("self")
 
 
-def beat(name):
+def beat(name: str) -> NoReturn:
     """Show life in a file, ten times a second."""
     until = time.monotonic() + TOO_LONG
     while time.monotonic() < until:
@@ -170,7 +169,10 @@ def beat(name):
     os._exit(0)
 
 
-def burn(seconds):
+held: Any = None
+
+
+def burn(seconds: float) -> None:
     """Use the CPU for some seconds, and hold 64 MiB."""
     global held
     held = b"x" * (64 * MIB)
@@ -178,30 +180,27 @@ def burn(seconds):
         sum(range(10_000))
 
 
-def hoard(mebibytes):
+def hoard(mebibytes: float) -> None:
     """Take memory."""
     global held
     held = [b"x" * MIB for _ in range(int(mebibytes))]
 
 
-held = None
-
-
-def fill(mebibytes):
+def fill(mebibytes: float) -> None:
     """Write to the output and to the scratch folder by turns, in files of one MiB."""
     for n in range(int(mebibytes)):
-        folder = OUTPUT if n % 2 else Path(os.environ["CELLGAUGE_SCRATCH"])
+        folder = OUTPUT if n % 2 else SCRATCH
         (folder / f"part {n}").write_bytes(b"x" * MIB)
 
 
-WORDS = {
+WORDS: dict[str, Callable[..., None]] = {
     **{"write": write, "tell": tell, "pry": pry, "say": say, "gibber": gibber, "flood": flood, "last": last},
     **{"exit": end, "die": die, "deaf": deaf, "sing": sing, "fork": fork, "stray": stray, "hang": hang},
     **{"burn": burn, "hoard": hoard, "fill": fill, "sleep": time.sleep},
 }
 
 
-def main(verb):
+def main(verb: str) -> int:
     """Answer a verb of the contract."""
     if verb == "describe":
         sys.stdout.write(Path(__file__).with_name("model.yaml").read_text())

@@ -1,0 +1,186 @@
+"""Measures what a run costs beside its models: gaps, CPU time, memory, resuming and cleaning."""
+
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import psutil
+import yaml
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
+import quick  # noqa: E402
+from support import checked, entry, make_cells  # noqa: E402
+
+from cellgauge import catalog, evaluate, executors, images, pipeline  # noqa: E402
+from cellgauge.engines import Cancel  # noqa: E402
+from cellgauge.engines.docker import DockerEngine  # noqa: E402
+from cellgauge.engines.function import FunctionEngine  # noqa: E402
+from cellgauge.execute import Terms  # noqa: E402
+from cellgauge.pipeline import Reuse, Site, Wanted  # noqa: E402
+from cellgauge.scorers import Scorers  # noqa: E402
+from cellgauge.specs import DatasetSpec  # noqa: E402
+from cellgauge.store import Store  # noqa: E402
+from cellgauge_model import contract  # noqa: E402
+
+Row = tuple[str, str, str, bool]
+ROUNDS = 15
+
+
+class Bench:
+    """A made dataset, the quick model, and a folder of results."""
+
+    def __init__(self, folder):
+        self.folder = folder
+        make_cells().write_h5ad(folder / "made.h5ad")
+        source = (folder / "made.h5ad").as_uri()
+        self.dataset = checked(DatasetSpec(name="made", **{**entry(folder / "made.h5ad"), "source": source}))
+        self.place = quick.write(folder / "models", self.dataset)
+        (folder / "catalog.yaml").write_text(yaml.safe_dump({"datasets": {"made": entry(folder / "made.h5ad")}}))
+        self.model = catalog.models([self.place])["quick"]
+        self.ready = self.place / "ready" / "made"
+
+    def prepare(self, seeds, digest="none"):
+        wanted = [Wanted(self.model, "default", {})]
+        task = {"embedding": catalog.tasks()["embedding"]}
+        found = lambda model: images.Runnable(digest, model.folder)  # noqa: E731
+        return pipeline.prepare(wanted, [self.dataset.spec], task, seeds, found, Site())
+
+    def evaluate(self, prepared, store, engine, *, slots=1, reuse=None):
+        kit = evaluate.Kit(
+            store=store,
+            engine=engine,
+            executor=executors.make(f"threads:{slots}"),
+            slots=slots,
+            scorers=Scorers(1),
+            cache=self.folder / "cache",
+            site=Site(),
+            terms=Terms(run="bench"),
+        )
+        return evaluate.evaluate(prepared, reuse or Reuse(), kit, Cancel())
+
+    def copy(self, launch):
+        """What the model does, as a function."""
+        target = launch.output / "made"
+        target.mkdir()
+        for name in ("embedding.npy", "cells.txt"):
+            os.link(self.ready / name, target / name)
+        contract.write_atomically(target / "result.json", contract.to_json(contract.RunResult(1, "ok")))
+        return 0
+
+    def store(self, name):
+        found = Store(self.folder / name)
+        found.prepare()
+        return found
+
+
+def gap(bench: Bench) -> Row:
+    """From the end of one container to the start of the next, against a bare start; on one slot."""
+    import docker
+
+    base, network = os.environ.get("CELLGAUGE_BASE_IMAGE", "python:3.11-slim"), os.environ.get("CELLGAUGE_BUILD_NETWORK", "")
+    image = images.ensure(bench.model, base_image=base, network=network, say=lambda text: None).digest
+    prepared, store = bench.prepare(range(ROUNDS), image), bench.store("gaps")
+    engine = DockerEngine()
+    engine.check()
+    spans = []
+    client = docker.from_env()
+    since = int(time.time())
+    bare = []
+    for _ in bench.evaluate(prepared, store, engine):
+        pass
+    for event in client.events(since=since, until=int(time.time()) + 1, decode=True, filters={"label": "org.cellgauge.job"}):
+        if event["Action"] in ("start", "die"):
+            spans.append((event["timeNano"] / 1e9, event["Action"]))
+    client.close()
+    gaps = [later[0] - one[0] for one, later in zip(spans, spans[1:], strict=False) if (one[1], later[1]) == ("die", "start")]
+    for _ in range(ROUNDS):
+        began = time.perf_counter()
+        subprocess.run(["docker", "run", "--rm", "--network", "none", "--entrypoint", "true", image], check=True)
+        bare.append(time.perf_counter() - began)
+    ratio = statistics.median(gaps) / statistics.median(bare)
+    measured = f"{ratio:.2f} × : {spread(gaps)} against {spread(bare)}"
+    return "gap between two jobs on one slot, against one container start", measured, "< 1 ×", ratio < 1
+
+
+def own_time(bench: Bench) -> Row:
+    """CPU seconds of this process a job, all of it but the model's: planning, views, checks, records, events."""
+    store, jobs = bench.store("own"), 200
+    prepared = bench.prepare(range(jobs))
+    began = time.process_time()
+    for _ in bench.evaluate(prepared, store, FunctionEngine(bench.copy), slots=4):
+        pass
+    each = (time.process_time() - began) / jobs
+    return "own CPU time a job", f"{each * 1e3:.1f} ms", "< 50 ms", each < 0.05
+
+
+def memory(bench: Bench) -> Row:
+    """Resident memory over 1,000 jobs: the last half against the first."""
+    store, jobs = bench.store("memory"), 1000
+    prepared, process, seen = bench.prepare(range(jobs)), psutil.Process(), []
+    for event in bench.evaluate(prepared, store, FunctionEngine(bench.copy), slots=4):
+        if isinstance(event, evaluate.Finished):
+            seen.append(process.memory_info().rss / 2**20)
+    before, after = statistics.mean(seen[400:500]), statistics.mean(seen[-100:])
+    grown = after - before
+    return "memory from job 450 to 950 of 1,000", f"{before:.0f} to {after:.0f} MiB", "flat: < 10 MiB more", grown < 10
+
+
+def resume(bench: Bench) -> Row:
+    """Deciding that 5,000 finished results need not be done again."""
+    store, jobs = bench.store("resume"), 5000
+    prepared = bench.prepare(range(jobs))
+    for _ in bench.evaluate(prepared, store, FunctionEngine(bench.copy), slots=4):
+        pass
+    times = []
+    for _ in range(3):
+        began = time.perf_counter()
+        found = pipeline.reusable(prepared.plan, store)
+        times.append(time.perf_counter() - began)
+    assert (len(found.jobs), len(found.scorings)) == (jobs, jobs)
+    return "resume decision for 5,000 finished results", spread(times), "< 2 s", statistics.median(times) < 2
+
+
+ORPHAN = """
+import os, sys
+from cellgauge.engines.docker import LABEL
+from cellgauge.engines.docker_client import connect
+from cellgauge import owner
+for _ in range(50):
+    connect().containers.run(sys.argv[1], entrypoint=["sleep", "600"], detach=True, network_mode="none", init=True,
+        labels={f"{LABEL}.owner": owner.me().token, f"{LABEL}.gpus": ""})
+os.kill(os.getpid(), 9)
+"""
+
+
+def clean(bench: Bench) -> Row:
+    """`cellgauge clean` with 50 containers whose owner was killed."""
+    base, network = os.environ.get("CELLGAUGE_BASE_IMAGE", "python:3.11-slim"), os.environ.get("CELLGAUGE_BUILD_NETWORK", "")
+    image = images.ensure(bench.model, base_image=base, network=network, say=lambda text: None).digest
+    subprocess.run([sys.executable, "-c", ORPHAN, image], check=False)
+    began = time.perf_counter()
+    words = [sys.executable, "-m", "cellgauge", "clean", "--json", "--results", str(bench.folder / "none")]
+    done = subprocess.run(words, check=True, capture_output=True, text=True)
+    took = time.perf_counter() - began
+    count = len(json.loads(done.stdout)["removed"])
+    return f"`cellgauge clean` with {count} orphans", f"{took:.1f} s", "< 10 s", took < 10 and count >= 50
+
+
+def spread(times: list[float]) -> str:
+    middle, low, high = statistics.median(times), min(times), max(times)
+    return f"{middle * 1e3:.0f} ms ({low * 1e3:.0f}–{high * 1e3:.0f})"
+
+
+def rows() -> list[Row]:
+    with tempfile.TemporaryDirectory() as name:
+        bench = Bench(Path(name))
+        return [gap(bench), own_time(bench), memory(bench), resume(bench), clean(bench)]
+
+
+if __name__ == "__main__":
+    for row in rows():
+        print(row)
