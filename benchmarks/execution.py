@@ -82,7 +82,10 @@ def gap(bench: Bench) -> Row:
     """From the end of one container to the start of the next, against a bare start; on one slot."""
     import docker
 
-    base, network = os.environ.get("CELLGAUGE_BASE_IMAGE", "python:3.11-slim"), os.environ.get("CELLGAUGE_BUILD_NETWORK", "")
+    base, network = (
+        os.environ.get("CELLGAUGE_BASE_IMAGE", "python:3.11-slim"),
+        os.environ.get("CELLGAUGE_BUILD_NETWORK", ""),
+    )
     image = images.ensure(bench.model, base_image=base, network=network, say=lambda text: None).digest
     prepared, store = bench.prepare(range(ROUNDS), image), bench.store("gaps")
     engine = DockerEngine()
@@ -93,11 +96,17 @@ def gap(bench: Bench) -> Row:
     bare = []
     for _ in bench.evaluate(prepared, store, engine):
         pass
-    for event in client.events(since=since, until=int(time.time()) + 1, decode=True, filters={"label": "org.cellgauge.job"}):
+    for event in client.events(
+        since=since, until=int(time.time()) + 1, decode=True, filters={"label": "org.cellgauge.job"}
+    ):
         if event["Action"] in ("start", "die"):
             spans.append((event["timeNano"] / 1e9, event["Action"]))
     client.close()
-    gaps = [later[0] - one[0] for one, later in zip(spans, spans[1:], strict=False) if (one[1], later[1]) == ("die", "start")]
+    gaps = [
+        later[0] - one[0]
+        for one, later in zip(spans, spans[1:], strict=False)
+        if (one[1], later[1]) == ("die", "start")
+    ]
     for _ in range(ROUNDS):
         began = time.perf_counter()
         subprocess.run(["docker", "run", "--rm", "--network", "none", "--entrypoint", "true", image], check=True)
@@ -159,7 +168,10 @@ os.kill(os.getpid(), 9)
 
 def clean(bench: Bench) -> Row:
     """`cellgauge clean` with 50 containers whose owner was killed."""
-    base, network = os.environ.get("CELLGAUGE_BASE_IMAGE", "python:3.11-slim"), os.environ.get("CELLGAUGE_BUILD_NETWORK", "")
+    base, network = (
+        os.environ.get("CELLGAUGE_BASE_IMAGE", "python:3.11-slim"),
+        os.environ.get("CELLGAUGE_BUILD_NETWORK", ""),
+    )
     image = images.ensure(bench.model, base_image=base, network=network, say=lambda text: None).digest
     subprocess.run([sys.executable, "-c", ORPHAN, image], check=False)
     began = time.perf_counter()

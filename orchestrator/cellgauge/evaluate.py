@@ -152,10 +152,11 @@ class _Loop:
     def close(self) -> None:
         self._pantry.close()
         self._kit.executor.shutdown(wait=True, cancel_futures=True)
-        self._kit.scorers.close()
+        self._kit.scorers.close(at_once=self._cancel.asked)  # a forest of 100,000 cells takes minutes
 
     def reused(self) -> Iterator[Progress]:
         """Yield what is there already, and have scored what of it is not."""
+        self._start()
         for job in self._prepared.plan.jobs:
             if job.id in self._reuse.jobs and (record := self._kit.store.record(job.id)):
                 yield Finished(record, reused=True)
@@ -164,7 +165,7 @@ class _Loop:
     def run(self) -> Iterator[Progress]:
         while True:
             self._start()
-            if not self._running and not self._scoring:
+            if not self._running and (not self._scoring or self._cancel.asked):
                 return
             try:
                 event = self._queue.get(timeout=TICK)

@@ -1,8 +1,8 @@
 """Prepares a run: everything on this machine and checked, images found or made, and the plan laid out."""
 
 import functools
+import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
 from cellgauge import gpus, images, plan, score
@@ -127,9 +127,26 @@ def _runnable(
         except ImageError as problem:
             return problem.message
 
-    with ThreadPoolExecutor(IMAGES_AT_ONCE) as pool:
-        answers = dict(zip((model.spec.name for model in models), pool.map(one, models), strict=True))
-    found = {name: answer for name, answer in answers.items() if not isinstance(answer, str)}
+    answers: dict[str, images.Runnable | str | BaseException] = {}
+    seats = threading.Semaphore(IMAGES_AT_ONCE)
+
+    def work(model: Model) -> None:
+        with seats:
+            try:
+                answers[model.spec.name] = one(model)
+            except BaseException as problem:
+                answers[model.spec.name] = problem
+
+    # Daemons, since nobody should wait for a build after Ctrl-C; the engine gives it up when the connection closes.
+    threads = [threading.Thread(target=work, args=(model,), daemon=True) for model in models]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    for problem in answers.values():
+        if isinstance(problem, BaseException):
+            raise problem
+    found = {name: answer for name, answer in answers.items() if isinstance(answer, images.Runnable)}
     return found, {name: answer for name, answer in answers.items() if isinstance(answer, str)}
 
 

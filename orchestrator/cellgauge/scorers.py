@@ -88,10 +88,13 @@ class Scorers:
 
     # ------------------------------------------------------------------------------------------------------------------
 
-    def close(self) -> None:
-        """Drop what waits, and end the processes when what runs is done; by then all is answered."""
+    def close(self, *, at_once: bool = False) -> None:
+        """Drop what waits, and end the processes when what runs is done, or at once; by then all is answered."""
         with self._lock:
             self._closed = True
+        if at_once:
+            for process in multiprocessing.active_children():  # no others are started in this way
+                process.kill()
         for pool in (self._pool, self._alone):
             if pool is not None:
                 pool.shutdown(wait=True, cancel_futures=True)

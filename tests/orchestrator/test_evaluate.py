@@ -1,4 +1,4 @@
-"""A run from plan to results: real data, files, threads and locks; models are functions, and GPUs come out of a list."""
+"""A run from plan to results: real data, files, threads, locks; models are functions, and GPUs come out of a list."""
 
 import json
 import threading
@@ -416,7 +416,7 @@ class TestStopping:
 
         class Broken(FunctionEngine):
             def run(self, launch, cancel):
-                if "m" == launch.model:
+                if launch.model == "m":
                     raise StorageError("the disk is full")
                 cancel.sleep(20)
                 stopped.set()

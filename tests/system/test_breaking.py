@@ -104,7 +104,6 @@ def test_a_full_disk_stops_the_run_with_a_reason_and_keeps_what_was_done(here, s
     finished = list((small_disk / "jobs").glob("[!.]*/*/record.json"))
     assert finished, "those that fitted are kept"
     assert all(json.loads(path.read_text())["state"] == "ok" for path in finished)
-    assert containers() == []
     subprocess.run(["mount", "-o", "remount,size=64m", small_disk], check=True)
     again = here.run("-m", "quick", "-s", ",".join(map(str, range(30))), "--results", str(small_disk))
     assert again.returncode == 0, again.stderr
@@ -133,6 +132,24 @@ def test_an_image_that_is_deleted_under_a_running_plan_is_told_and_the_others_go
     assert failed, states
     assert all("No such image" in one["reason"] for one in failed)
     assert here.run(*words).returncode == 0, "the same command builds it anew"
+    here.nothing_is_left()
+
+
+def test_a_container_that_is_ended_from_outside_is_no_word_on_its_model_and_is_tried_again(here):
+    process = here.start("-m", "quick", "--set", "quick.wait=4", "--json")
+    (container,) = until(lambda: containers(all=False, model="quick"))
+    time.sleep(1)
+    subprocess.run(["docker", "kill", container], check=True, capture_output=True)
+    out, err = process.communicate(timeout=60)
+    assert process.returncode == 0, err
+    (record,) = [json.loads(path.read_text()) for path in here.results.glob("jobs/[!.]*/*/record.json")]
+    (attempt,) = record["attempts"]
+    assert (record["state"], attempt["state"]) == ("ok", "infrastructure")
+    assert "ended from outside" in attempt["reason"]
+    assert (
+        "devices"
+        in (here.results / "jobs" / record["job"]["id"][:2] / record["job"]["id"] / attempt["log"]).read_text()
+    )
     here.nothing_is_left()
 
 
@@ -166,7 +183,19 @@ def as_user(here, tmp_path):
         home.mkdir(exist_ok=True)
         os.chown(home, user, user)
         words = [*become, "--reuid", str(user), "--regid", str(user), "--groups", f"{group},4242", sys.executable, "-m"]
-        words += ["cellgauge", "run", *here.common, "-m", "quick,misbehave", "-s", "1,2,3,4", "-j", "2", "--json", *more]
+        words += [
+            "cellgauge",
+            "run",
+            *here.common,
+            "-m",
+            "quick,misbehave",
+            "-s",
+            "1,2,3,4",
+            "-j",
+            "2",
+            "--json",
+            *more,
+        ]
         environment = {**os.environ, "CELLGAUGE_CACHE": str(home / "cache"), "HOME": str(home)}
         pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
         return home, subprocess.Popen(words, cwd=home, env=environment, umask=0o002, **pipes)
@@ -219,3 +248,38 @@ def test_an_engine_that_is_restarted_under_a_run_costs_an_attempt_and_no_result(
     assert tries[-1] >= 1, "it was noticed"
     assert {attempt["state"] for one in records for attempt in one["attempts"]} == {"infrastructure"}
     here.nothing_is_left(host=own_engine.host)
+
+
+def test_ctrl_c_does_not_wait_for_a_long_score(here, tmp_path, monkeypatch):
+    """Nobody waits for minutes of scoring either; what the model gave is kept and scored the next time."""
+    (tmp_path / "plugin").mkdir()
+    (tmp_path / "plugin" / "slow_task.py").write_text(SLOW_TASK)
+    info = tmp_path / "plugin" / "slow_task-1.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: slow-task\nVersion: 1\n")
+    (info / "entry_points.txt").write_text("[cellgauge.tasks]\nslow = slow_task:TASK\n")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path / "plugin"))
+    here.common[here.common.index("-t") + 1] = "slow"
+    process = here.start("-m", "quick")
+    until(lambda: (tmp_path / "scoring").exists())
+    process.send_signal(signal.SIGINT)
+    began = time.monotonic()
+    process.communicate(timeout=60)
+    assert (process.returncode, time.monotonic() - began < 10) == (130, True)
+    here.nothing_is_left()
+    again = here.start("-m", "quick")
+    until(lambda: "from the cache" in again.stderr.readline())
+    again.kill()
+    again.communicate()
+
+
+SLOW_TASK = """
+import pathlib, time
+from cellgauge_tasks import Task
+
+def score(embedding, obs, *, seed):
+    pathlib.Path("scoring").touch()
+    time.sleep(600)
+
+TASK = Task(name="slow", version="1", title="Slow.", roles=(), score=score, headline={}, baseline="pca")
+"""

@@ -136,7 +136,9 @@ def test_without_a_gpu_nothing_runs_on_the_cpu_in_silence(here, engine, monkeypa
     found = {one["model"]: (one["state"], one["reason"]) for one in json.loads(asked.stdout)["results"]}
     assert found["may"] == found["quick"] == ("ok", "")
     assert found["must"] == ("not_applicable", "the model needs a GPU, and it was asked to run without one")
-    devices = {record["job"]["model"]: record["job"]["device"] for record, _ in records(here) if record["state"] == "ok"}
+    devices = {
+        record["job"]["model"]: record["job"]["device"] for record, _ in records(here) if record["state"] == "ok"
+    }
     assert devices == {"may": "cpu", "quick": "cpu"}
 
 
