@@ -13,9 +13,9 @@ import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
-from threading import Event
 
 import anndata
+import execution
 import numpy as np
 import pandas as pd
 import scipy.sparse as sp
@@ -23,10 +23,10 @@ import yaml
 
 from cellgauge import catalog, execute, images, plan
 from cellgauge.data import check, fetch, view
-from cellgauge.engines import Engine
+from cellgauge.engines import Cancel, Engine
 from cellgauge.engines.docker import DockerEngine
 from cellgauge.engines.function import FunctionEngine
-from cellgauge.execute import Given, Limits
+from cellgauge.execute import Given, Terms, Work
 from cellgauge.specs import Dataset, DatasetSpec, Model, ModelSpec
 from cellgauge.store import Store
 from cellgauge_model import contract
@@ -94,9 +94,9 @@ def one_job(model: Model, image: str, dataset: Dataset, store: Store, engine: En
     path = view.write(dataset, job.datasets[0].view, cache)
     given = Given(Item("cells", "cells.h5ad"), {"cells.h5ad": path}, list(view.annotations(dataset, {}).index))
     with store.workspace(job.id) as folder:
-        record = execute.run(job, model, [given], folder, engine, Limits(), Event())
-        store.keep(folder, record)
-    assert record.state == "ok", record.reason
+        (done,), _ = execute.run([Work(job, [given])], model, folder, engine, Terms(), Cancel())
+        store.keep(done.folder, done.record)
+    assert done.record.state == "ok", done.record.reason
 
 
 def containers(folder: Path, dataset: Dataset, store: Store) -> Row:
@@ -168,6 +168,7 @@ def main() -> None:
         store = Store(folder / "results")
         store.prepare()
         rows = [containers(folder, dataset, store), function_engine(folder, dataset, store), planning(), help_text()]
+    rows += execution.rows()
     print("| what | measured: median (range) | promised | kept |\n|---|---|---|---|")
     for what, measured, promised, kept in rows:
         print(f"| {what} | {measured} | {promised} | {'yes' if kept else 'NO'} |")

@@ -101,6 +101,14 @@ class _Scores:
     reason: str
 
 
+class _Spoilt(Exception):
+    """Of one job of a start, what it needs cannot be made."""
+
+    def __init__(self, job: Job, fault: EngineError) -> None:
+        super().__init__(fault.message)
+        self.job, self.fault = job, fault
+
+
 _Event = Progress | _Ended | _Scores | BaseException
 
 
@@ -258,17 +266,25 @@ class _Loop:
             return [_without_gpu(one, meter.lost) for one in done], left, meter.uses()
         except gpus.Stopped:
             return *run(work, terms=terms), ()
+        except _Spoilt as problem:
+            done, _ = run([Work(problem.job, ())], terms=replace(terms, fault=problem.fault))
+            return done, [one for one in work if one.job != problem.job], ()
         except EngineError as problem:
             return *run(work, terms=replace(terms, fault=problem)), ()
 
     def _provisions(self, start: Start) -> tuple[list[Work], Path | None]:
         try:
-            work = [Work(job, self._pantry.given(job)) for job in start.jobs]
-            return work, self._pantry.weights(start.jobs[0])
+            return [self._given(job) for job in start.jobs], self._pantry.weights(start.jobs[0])
         except DatasetError as problem:
             raise EngineError(problem.message, problem.hint, lasting=True, phase="prepare") from problem
         except CancelledError:
             return [Work(job, ()) for job in start.jobs], None  # the run is being stopped, and this will not start
+
+    def _given(self, job: Job) -> Work:
+        try:
+            return Work(job, self._pantry.given(job))
+        except DatasetError as problem:
+            raise _Spoilt(job, EngineError(problem.message, lasting=True, phase="prepare")) from problem
 
     def _lease(self, start: Start) -> AbstractContextManager[tuple[gpus.Device, ...]]:
         lessor = self._kit.site.lessor
@@ -308,7 +324,9 @@ class _Loop:
 
     def _unscored(self, scoring: Scoring, reason: str, state: State = "infrastructure") -> TaskResult:
         result = score.failed(scoring, state, reason).model_copy(update={"run": self._kit.terms.run})
-        self._kit.store.keep_result(result)
+        kept = self._kit.store.intact_result(scoring.id) if self._kit.refresh else None
+        if kept is None or kept.state != "ok":  # as with records, a good one is never replaced by one that failed
+            self._kit.store.keep_result(result)
         return result
 
 

@@ -53,10 +53,11 @@ def opened(folder: Path, name: str, limit: int) -> Iterator[BinaryIO]:
         raise ContractViolation(f"{folder.name}/{name}: {problem.strerror}") from problem
     finally:
         os.close(directory)
+    status = os.fstat(handle)
+    if not stat.S_ISREG(status.st_mode):
+        os.close(handle)  # a folder cannot become a file object, and would stay open
+        raise ContractViolation(f"{folder.name}/{name} is not a plain file")
     with os.fdopen(handle, "rb") as file:
-        status = os.fstat(handle)
-        if not stat.S_ISREG(status.st_mode):
-            raise ContractViolation(f"{folder.name}/{name} is not a plain file")
         if status.st_size > limit:
             raise ContractViolation(f"{folder.name}/{name} has {status.st_size} bytes, more than the {limit} allowed")
         yield file
@@ -72,7 +73,7 @@ def result(output: Path, item: str) -> RunResult | None:
     """
     from pydantic import TypeAdapter, ValidationError
 
-    if not (output / item).exists() or not os.path.lexists(output / item / RESULT):
+    if not told(output, item):
         return None
     with opened(output / item, RESULT, RESULT_LIMIT) as file:
         content = file.read()
@@ -110,7 +111,7 @@ class Progress:
 
 def told(output: Path, item: str) -> bool:
     """Tell whether a model has left a result for an item, whatever it is worth."""
-    return os.path.lexists(output / item / RESULT)
+    return os.path.islink(output / item) or os.path.lexists(output / item / RESULT)  # noqa: PTH114 - it never raises
 
 
 def progress(output: Path) -> Progress | None:

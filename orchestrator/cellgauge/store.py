@@ -215,7 +215,7 @@ class Store:
             "model": f"{job.model}:{job.variant}",
             "dataset": ",".join(one.name for one in job.datasets),
             "device": job.device,
-            "seconds": round(sum(record.seconds.values()), 2),
+            "seconds": round(sum(record.seconds.values()) / max(1, len(record.together)), 2),
         }
         path = self.root / "history.jsonl"
         with explained(path), path.open("a", encoding="utf-8") as file:

@@ -318,8 +318,6 @@ class TestWarm:
                 return embed_view(launch)
             request = json.loads((launch.input / "request.json").read_text())
             assert [item["name"] for item in request["items"]] == ["d", "e", "f", "g"]
-            others = {path: path.rename(launch.scratch / path.name) for path in ()}
-            assert others == {}
             embed_first(launch, "d")
             begin_item(launch.output, "e")
             return 139
@@ -405,8 +403,8 @@ class TestStopping:
             def submit(self, function, then):
                 cancel.ask()
 
-            def close(self):
-                dropped.append(True)
+            def close(self, *, at_once=False):
+                dropped.append(at_once)
 
         lab.run(lab.prepare(), cancel=cancel, scorers=Slow())
         assert dropped == [True]
@@ -489,7 +487,7 @@ class TestProgress:
 
         def act(launch):
             with (launch.output / "progress.jsonl").open("w") as file:
-                file.write('{"item": "d", "done": 3, "total": 10}\n')
+                file.write('{"item": "d", "state": "running", "done": 3, "total": 10}\n')
             assert heard.wait(20)
             return embed_view(launch)
 
@@ -504,7 +502,7 @@ class TestProgress:
 
     def test_what_it_says_of_somebody_elses_items_is_not(self, lab):
         def act(launch):
-            (launch.output / "progress.jsonl").write_text('{"item": "\\u001b[2J", "done": 3, "total": 10}\n')
+            (launch.output / "progress.jsonl").write_text('{"item": "\\u001b[2J", "state": "running", "done": 3}\n')
             time.sleep(1.5)
             return embed_view(launch)
 

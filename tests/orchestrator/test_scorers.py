@@ -111,6 +111,21 @@ def test_closing_while_one_is_tried_alone_answers_all_and_ends():
     assert len(answers.take(6)) == 6
 
 
+def test_closing_at_once_waits_for_nothing_and_leaves_no_process():
+    scorers, answers = Scorers(2), Answers()
+    for _ in range(2):
+        scorers.submit(os.getpid, answers(_))
+    pids = [pid for pid, _ in answers.take(2).values()]
+    for number in range(5):
+        scorers.submit(functools.partial(time.sleep, 60), answers(number))
+    time.sleep(0.2)
+    began = time.monotonic()
+    scorers.close(at_once=True)
+    assert time.monotonic() - began < 10
+    assert set(answers.take(5).values()) == {(None, "stopped on request")}
+    assert not any(Path(f"/proc/{pid}").exists() for pid in pids)
+
+
 PARENT = """
 import os, sys, time
 from cellgauge.scorers import Scorers

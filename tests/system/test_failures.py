@@ -5,10 +5,11 @@ import re
 import time
 from contextlib import suppress
 from pathlib import Path
-from threading import Event, Timer
+from threading import Timer
 
 import pytest
 
+from cellgauge.engines import Cancel
 from support import pick_engine
 
 VIOLATION = "contract_violation"
@@ -47,7 +48,7 @@ def test_a_failure_is_a_record_with_a_reason_and_the_log(models, engine, run_job
 @pytest.mark.parametrize("how", ["hang", "stubborn"])
 def test_a_job_past_its_limit_is_stopped_and_gone(models, engine, run_job, how):
     began = time.monotonic()
-    record, folder = run_job(models["misbehave"], engine, params={"how": how}, time_limit=3)
+    record, folder = run_job(models["misbehave"], engine, params={"how": how}, time=3)
     assert (record.state, record.reason) == ("timeout", "stopped after its limit of 3 s")
     assert time.monotonic() - began < 20
     assert f"this model will do: {how}" in record.log_tail
@@ -55,8 +56,8 @@ def test_a_job_past_its_limit_is_stopped_and_gone(models, engine, run_job, how):
 
 
 def test_a_job_is_cancelled_within_seconds(models, engine, run_job):
-    cancel = Event()
-    timer = Timer(2, cancel.set)
+    cancel = Cancel()
+    timer = Timer(2, cancel.ask)
     timer.start()
     began = time.monotonic()
     record, folder = run_job(models["misbehave"], engine, params={"how": "hang"}, cancel=cancel)
@@ -67,7 +68,7 @@ def test_a_job_is_cancelled_within_seconds(models, engine, run_job):
 
 
 def test_a_process_too_gets_its_seed_its_threads_and_a_home(models, run_job):
-    record, folder = run_job(models["misbehave"], pick_engine("local"), params={"how": "whoami"}, threads=2)
+    record, folder = run_job(models["misbehave"], pick_engine("local"), params={"how": "whoami"}, cpus=2)
     told = {"uid": str(os.getuid()), "home": str(folder / "scratch"), "threads": "2", "seed": "7"}
     assert record.items[0].versions == told
 
@@ -104,7 +105,7 @@ class TestSandbox:
         assert (record.state, record.exit_code) == ("out_of_memory", 137)
 
     def test_a_model_runs_as_the_caller_with_a_home_and_its_share_of_threads(self, models, engine, run_job):
-        record, folder = run_job(models["misbehave"], engine, params={"how": "whoami"}, threads=2)
+        record, folder = run_job(models["misbehave"], engine, params={"how": "whoami"}, cpus=2)
         told = {"uid": str(os.getuid()), "home": "/scratch", "threads": "2", "seed": "7"}
         assert record.items[0].versions == told
         assert (folder / "output" / "item0" / "result.json").stat().st_uid == os.getuid()

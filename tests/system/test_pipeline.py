@@ -7,6 +7,7 @@ import sys
 import time
 
 import pytest
+import yaml
 
 from support import MODELS
 
@@ -167,7 +168,7 @@ def test_ctrl_c_stops_what_runs_and_keeps_what_is_finished(cellgauge, made_catal
     document = json.loads(cellgauge("show", "--json").stdout)
     states = {(cell["model"], cell["state"]) for cell in document["results"]}
     assert ("random", "ok") in states
-    assert {state for model, state in states if model == "misbehave"} == {"missing"}
+    assert {state for model, state in states if model == "misbehave"} == {"cancelled"}
     assert not list((tmp_path / "cellgauge-results" / "jobs").glob(".[0-9a-f]*"))
     if engine_name == "docker":
         import docker
@@ -203,12 +204,24 @@ def test_bad_data_is_an_error_before_anything_starts(cellgauge, made_catalog, tm
     assert list((tmp_path / "cellgauge-results").rglob("*.json")) == []
 
 
-def test_a_view_that_cannot_be_made_is_an_error_before_anything_starts(cellgauge, made_catalog):
-    made_catalog.write_text(made_catalog.read_text() + "    matrix: {kind: log1p}\n")
-    done = cellgauge("run", *common(made_catalog, "local"), "-m", "random,shell")
-    assert done.returncode == 4
-    assert "no integer counts come out" in done.stderr
-    assert "running" not in done.stderr
+def test_a_view_that_cannot_be_made_is_the_failure_of_its_dataset_and_starts_no_model_on_it(
+    cellgauge, made_catalog, tmp_path
+):
+    entries = yaml.safe_load(made_catalog.read_text())["datasets"]
+    entries["odd"] = {**entries["made"], "matrix": {"kind": "log1p"}}
+    made_catalog.write_text(yaml.safe_dump({"datasets": entries}))
+    arguments = [*common(made_catalog, "local"), "--datasets", "odd", "-m", "random,shell", "-t", "embedding", "--json"]
+    done = cellgauge("run", *arguments)
+    assert done.returncode == 1
+    found = {
+        (one["model"], one["dataset"]): (one["state"], one["reason"]) for one in json.loads(done.stdout)["results"]
+    }
+    assert found["random", "made"] == found["shell", "made"] == ("ok", "")
+    for model in ("random", "shell"):
+        state, reason = found[model, "odd"]
+        assert (state, "no integer counts come out" in reason) == ("infrastructure", True)
+        assert f"{model} on odd (seed 42): running" not in done.stderr
+    assert "in phase 'prepare'" in done.stderr
 
 
 @pytest.mark.docker

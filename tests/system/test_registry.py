@@ -30,7 +30,7 @@ def registry_image():
     tag = f"cellgauge-test-registry:{images.fingerprint(files, BASE)[:12]}"
     if not docker_images.find(tag):
         network = os.environ.get("CELLGAUGE_BUILD_NETWORK", "")
-        docker_images.build(tag, files, base_image=BASE, network=network, labels={})
+        docker_images.build(tag, files, base_image=BASE, network=network, labels={}, limit=600)
     return tag
 
 
