@@ -21,7 +21,7 @@ from support import ROOT, pick_engine
 
 
 class TestLocal(Suite):
-    isolates = kills_strays = limits_memory = has_images = False
+    isolates = limits_memory = has_images = False
 
     @pytest.fixture
     def engine(self):

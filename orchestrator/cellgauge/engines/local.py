@@ -10,6 +10,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Callable
 from contextlib import nullcontext, suppress
 from importlib.metadata import distributions
 from pathlib import Path
@@ -66,7 +67,9 @@ class LocalEngine:
             peak = _Peak(process.pid)
             why = _wait(process, launch, cancel, quota, peak)
             code, used = _reap(process, peak)
-            reader.join(1.0)  # a process that left the group may hold the pipe; nobody waits for it
+            here = str(launch.scratch.absolute())
+            _kill(lambda told: told.get("CELLGAUGE_SCRATCH") == here)  # what left the group, and may hold the pipe
+            reader.join(1.0)
         disk.reclaim(launch.output)
         if not why and quota.exceeded():
             why = ["disk_full"]
@@ -89,18 +92,25 @@ class LocalEngine:
 
     def sweep(self) -> list[str]:
         """Kill processes that say in their environment that they belong to a run that is dead."""
-        import psutil
+        return [f"process {pid}" for pid in _kill(lambda told: _abandoned(told.get("CELLGAUGE_OWNER", "")))]
 
-        found = []
-        for process in psutil.process_iter():
-            with suppress(psutil.Error, OSError):
-                if process.uids().real != os.getuid():
-                    continue
-                whose = owner.Owner.parse(process.environ().get("CELLGAUGE_OWNER", ""))
-                if whose is not None and whose.abandoned():
-                    process.kill()
-                    found.append(f"process {process.pid}")
-        return found
+
+def _kill(which: Callable[[dict[str, str]], bool]) -> list[int]:
+    """Kill this user's processes by their environment, which they keep whatever group they leave."""
+    import psutil
+
+    killed = []
+    for process in psutil.process_iter():
+        with suppress(psutil.Error, OSError):
+            if process.uids().real == os.getuid() and which(process.environ()):
+                process.kill()
+                killed.append(process.pid)
+    return killed
+
+
+def _abandoned(token: str) -> bool:
+    whose = owner.Owner.parse(token)
+    return whose is not None and whose.abandoned()
 
 
 def _command(launch: Launch) -> list[str]:
