@@ -14,12 +14,12 @@ import yaml
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 import quick
-from cellgauge import catalog, evaluate, executors, images, pipeline
+from cellgauge import catalog, evaluate, executors, images, pipeline, worker
 from cellgauge.engines import Cancel
 from cellgauge.engines.docker import DockerEngine
 from cellgauge.engines.function import FunctionEngine
-from cellgauge.execute import Terms
 from cellgauge.pipeline import Reuse, Site, Wanted
+from cellgauge.request import Terms
 from cellgauge.scorers import Scorers
 from cellgauge.specs import DatasetSpec
 from cellgauge.store import Store
@@ -50,7 +50,7 @@ class Bench:
         return pipeline.prepare(wanted, [self.dataset.spec], task, seeds, found, Site())
 
     def evaluate(self, prepared, store, engine, *, slots=1, reuse=None):
-        kit = evaluate.Kit(
+        kit = worker.Kit(
             store=store,
             engine=engine,
             executor=executors.make(f"threads:{slots}"),

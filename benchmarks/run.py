@@ -26,7 +26,7 @@ from cellgauge.data import check, fetch, view
 from cellgauge.engines import Cancel, Engine
 from cellgauge.engines.docker import DockerEngine
 from cellgauge.engines.function import FunctionEngine
-from cellgauge.execute import Given, Terms, Work
+from cellgauge.request import Given, Terms, Work
 from cellgauge.specs import Dataset, DatasetSpec, Model, ModelSpec
 from cellgauge.store import Store
 from cellgauge_model import contract

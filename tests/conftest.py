@@ -10,7 +10,7 @@ import yaml
 
 from cellgauge import catalog, execute, images, plan
 from cellgauge.engines import Cancel
-from cellgauge.execute import Terms, Work
+from cellgauge.request import Terms, Work
 from cellgauge.specs import Changes, DatasetSpec
 from cellgauge.store import Store
 from place import Engine

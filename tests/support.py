@@ -13,7 +13,7 @@ import scipy.sparse as sp
 
 from cellgauge.data import check, fetch, view
 from cellgauge.engines.local import LocalEngine
-from cellgauge.execute import Given, Work
+from cellgauge.request import Given, Work
 from cellgauge.scorers import Scorers
 from cellgauge.specs import ItemRecord, Job, JobDataset, Matrix, Model, ModelSpec, RunRecord, View
 from cellgauge_model import contract

@@ -2,36 +2,20 @@
 
 import functools
 from collections.abc import Generator, Iterator, Sequence
-from concurrent.futures import CancelledError, Executor
-from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from queue import Empty, SimpleQueue
 
-from cellgauge import execute, gpus, outputs, schedule, score
-from cellgauge.engines import Cancel, Engine
-from cellgauge.errors import DatasetError, EngineError
-from cellgauge.execute import Terms, Work
-from cellgauge.meter import Meter
+from cellgauge import outputs, schedule, score
+from cellgauge.engines import Cancel
 from cellgauge.pantry import Pantry
-from cellgauge.pipeline import Prepared, Reuse, Site
+from cellgauge.pipeline import Prepared, Reuse
 from cellgauge.schedule import Start
-from cellgauge.scorers import Scorers
-from cellgauge.specs import GpuUse, Job, RunRecord, Scoring, State, TaskResult
-from cellgauge.store import Store
+from cellgauge.specs import Job, RunRecord, Scoring, State, TaskResult
+from cellgauge.worker import Ended, Kit, Started, Worker
 
 TICK = 1.0
 """Seconds between looks at what running models say of their progress."""
-
-
-@dataclass(frozen=True)
-class Started:
-    """A job has begun."""
-
-    job: Job
-    folder: Path
-    """Where it runs."""
-    devices: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -62,54 +46,13 @@ Progress = Started | Advanced | Finished | Scored
 
 
 @dataclass(frozen=True)
-class Kit:
-    """What a run is done with."""
-
-    store: Store
-    engine: Engine
-    executor: Executor
-    slots: int
-    """Starts of models at once."""
-    scorers: Scorers
-    cache: Path
-    site: Site
-    engine_version: str = ""
-    gpu_wait: float | None = None
-    """Seconds that a job may wait for a GPU; None: as long as it takes."""
-    terms: Terms = field(default_factory=Terms)
-    warm: bool = False
-    refresh: bool = False
-    only: frozenset[str] | None = None
-    """Jobs that may run; None: all that are not there."""
-
-    @property
-    def inventory(self) -> gpus.Inventory | None:
-        return self.site.lessor.inventory if self.site.lessor else None
-
-
-@dataclass(frozen=True)
-class _Ended:
-    start: Start
-    records: Sequence[RunRecord]
-    left: Sequence[Work]
-
-
-@dataclass(frozen=True)
 class _Scores:
     scorings: Sequence[Scoring]
     results: Sequence[TaskResult]
     reason: str
 
 
-class _Spoilt(Exception):
-    """Of one job of a start, what it needs cannot be made."""
-
-    def __init__(self, job: Job, fault: EngineError) -> None:
-        super().__init__(fault.message)
-        self.job, self.fault = job, fault
-
-
-_Event = Progress | _Ended | _Scores | BaseException
+_Event = Progress | Ended | _Scores | BaseException
 
 
 def evaluate(prepared: Prepared, reuse: Reuse, kit: Kit, cancel: Cancel) -> Generator[Progress, None, None]:
@@ -153,6 +96,7 @@ class _Loop:
         self._scoring = 0
         able = [job for start in self._waiting for job in start.jobs if job.model not in prepared.unavailable]
         self._pantry = Pantry(able, prepared.models, prepared.datasets, kit.engine, kit.store, kit.cache)
+        self._worker = Worker(prepared, kit, self._pantry, cancel, self._queue.put)
 
     def _has_to_run(self, job: Job) -> bool:
         return job.id not in self._reuse.jobs and (self._kit.only is None or job.id in self._kit.only)
@@ -184,8 +128,8 @@ class _Loop:
                 raise event
             yield from self._handle(event)
 
-    def _handle(self, event: Progress | _Ended | _Scores) -> Iterator[Progress]:
-        if isinstance(event, _Ended):
+    def _handle(self, event: Progress | Ended | _Scores) -> Iterator[Progress]:
+        if isinstance(event, Ended):
             self._running.remove(event.start)
             if event.left:
                 jobs = tuple(one.job for one in event.left)
@@ -223,81 +167,11 @@ class _Loop:
                 self._told[job.id] = said
                 yield Advanced(job, said)
 
-    # --- in a thread of the executor ------------------------------------------------------------------------------
-
     def _work(self, start: Start) -> None:
         try:
-            self._queue.put(self._done(start))
+            self._queue.put(self._worker.do(start))
         except BaseException as problem:
             self._queue.put(problem)
-
-    def _done(self, start: Start) -> _Ended:
-        kit, store = self._kit, self._kit.store
-        with store.workspace(start.jobs[0].id) as folder:
-            done, left, uses = self._executed(start, folder)
-            told = {
-                "gpus": uses,
-                "packages": self._pantry.packages(start.jobs[0].image),
-                "engine_version": kit.engine_version,
-            }
-            records = [store.keep(one.folder, one.record.model_copy(update=told), refresh=kit.refresh) for one in done]
-        for record in records:
-            if record.state == "ok":
-                store.note(record)
-        return _Ended(start, records, left)
-
-    def _executed(
-        self, start: Start, folder: Path
-    ) -> tuple[list[execute.Done], list[execute.Work], tuple[GpuUse, ...]]:
-        """Run the jobs of a start; a fault before that is a record too."""
-        kit, model, first = self._kit, self._prepared.models[start.jobs[0].model], start.jobs[0]
-        terms, work = kit.terms, [Work(job, ()) for job in start.jobs]
-        run = functools.partial(execute.run, model=model, folder=folder, engine=kit.engine, cancel=self._cancel)
-        try:
-            if reason := self._prepared.unavailable.get(first.model):
-                raise EngineError(reason, lasting=True, phase="prepare")
-            work, weights = self._provisions(start)
-            terms = replace(terms, weights=weights)
-            with self._lease(start) as devices, Meter(devices, kit.inventory) as meter:
-                terms = replace(terms, gpus=tuple(one.uuid for one in devices))
-                for job in start.jobs:
-                    self._queue.put(Started(job, folder, terms.gpus))
-                done, left = run(work, terms=terms)
-            return [_without_gpu(one, meter.lost) for one in done], left, meter.uses()
-        except gpus.Stopped:
-            return *run(work, terms=terms), ()
-        except _Spoilt as problem:
-            done, _ = run([Work(problem.job, ())], terms=replace(terms, fault=problem.fault))
-            return done, [one for one in work if one.job != problem.job], ()
-        except EngineError as problem:
-            return *run(work, terms=replace(terms, fault=problem)), ()
-
-    def _provisions(self, start: Start) -> tuple[list[Work], Path | None]:
-        try:
-            return [self._given(job) for job in start.jobs], self._pantry.weights(start.jobs[0])
-        except DatasetError as problem:
-            raise EngineError(problem.message, problem.hint, lasting=True, phase="prepare") from problem
-        except CancelledError:
-            return [Work(job, ()) for job in start.jobs], None  # the run is being stopped, and this will not start
-
-    def _given(self, job: Job) -> Work:
-        try:
-            return Work(job, self._pantry.given(job))
-        except DatasetError as problem:
-            raise _Spoilt(job, EngineError(problem.message, lasting=True, phase="prepare")) from problem
-
-    def _lease(self, start: Start) -> AbstractContextManager[tuple[gpus.Device, ...]]:
-        lessor = self._kit.site.lessor
-        if not start.gpus or lessor is None:
-            return nullcontext(())
-        needs = self._prepared.models[start.jobs[0].model].spec.resources
-        return lessor.lease(
-            needs.gpus,
-            needs.gpu_memory_mb,
-            lambda: self._cancel.asked,
-            wait=self._kit.gpu_wait,
-            busy=self._kit.engine.gpus_in_use,
-        )
 
     # --- scoring ----------------------------------------------------------------------------------------------------
 
@@ -328,12 +202,3 @@ class _Loop:
         if kept is None or kept.state != "ok":  # as with records, a good one is never replaced by one that failed
             self._kit.store.keep_result(result)
         return result
-
-
-def _without_gpu(done: execute.Done, lost: str) -> execute.Done:
-    """Do not blame a model for the loss of its GPU."""
-    if not lost or done.record.state in ("ok", "cancelled", "infrastructure"):
-        return done
-    changes = {"state": "infrastructure", "reason": f"the GPU was lost: {lost} ({done.record.reason})"}
-    items = tuple(one if one.state == "ok" else one.model_copy(update=changes) for one in done.record.items)
-    return replace(done, record=done.record.model_copy(update={**changes, "items": items}))

@@ -7,9 +7,10 @@ from pathlib import Path
 from typing import Literal
 
 from cellgauge.disk import explained
-from cellgauge.evaluate import Advanced, Finished, Progress, Scored, Started
+from cellgauge.evaluate import Advanced, Finished, Progress, Scored
 from cellgauge.specs import Job, Run, Spec, State
 from cellgauge.store import REUSABLE, now_utc
+from cellgauge.worker import Started
 
 
 class Event(Spec):

@@ -1,9 +1,8 @@
 """Starts a model once for one or several jobs: writes its request, runs it, checks what came out of each job."""
 
-import os
 import platform
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -11,58 +10,20 @@ from pydantic import ValidationError
 from tenacity import Retrying, retry_if_result, stop_after_attempt, wait_random_exponential
 
 import cellgauge
-from cellgauge import disk, outputs, provenance, store
-from cellgauge.disk import copy, explained, link
+from cellgauge import disk, outputs, provenance, request, store
+from cellgauge.disk import explained
 from cellgauge.engines import Cancel, Engine, Exit, Launch
 from cellgauge.errors import ContractViolation, EngineError
 from cellgauge.machine import describe
 from cellgauge.outcome import ended, log_tail
-from cellgauge.specs import Attempt, Changes, ItemRecord, Job, Limits, Model, RunRecord, Verb
-from cellgauge_model import contract
-from cellgauge_model.contract import Item, RunRequest, RunResult
+from cellgauge.request import Given, Terms, Work
+from cellgauge.specs import Attempt, ItemRecord, Job, Model, RunRecord, Verb
+from cellgauge_model.contract import RunResult
 
 LONGEST_PAUSE = 30.0
 """Seconds between two attempts, at most."""
 THERE = "/{job}"
 """Stands for the job's folder, which has another name while the job runs."""
-
-
-@dataclass(frozen=True)
-class Given:
-    """One item of a request, and what the host knows of it."""
-
-    item: Item
-    files: Mapping[str, Path]
-    """Path in the input folder → file on this machine."""
-    cells: Sequence[str]
-    """The ids of the view's cells."""
-    genes: Sequence[str] = ()
-    """The names of the view's genes; needed for `predict` alone."""
-
-
-@dataclass(frozen=True)
-class Work:
-    """A job and its items."""
-
-    job: Job
-    given: Sequence[Given]
-
-
-@dataclass(frozen=True)
-class Terms:
-    """What one start may use, and how it is done."""
-
-    cpus: int = 1
-    changes: Changes = field(default_factory=Changes)
-    retries: int = 0
-    """Further attempts after an infrastructure fault."""
-    pause: float = 1.0
-    """Seconds before the first of them; then twice as long each time, and some chance."""
-    run: str = ""
-    gpus: tuple[str, ...] = ()
-    weights: Path | None = None
-    fault: EngineError | None = None
-    """Why it cannot even start, if that is known already."""
 
 
 @dataclass(frozen=True)
@@ -109,7 +70,7 @@ def run(
     """
     started, clock = store.now_utc(), _Clock()
     with explained(folder):
-        launch = _prepare(work, model, folder, terms, engine)
+        launch = request.prepare(work, model, folder, terms, engine)
     clock.lap("prepare")
     end = _try(launch, engine, terms, cancel)
     clock.lap("run")
@@ -127,59 +88,11 @@ def run(
             if len(work) > 1:
                 together = tuple(other.job.id for other in work)
                 record = record.model_copy(update={"together": together})
-            done.append(Done(record, _own_folder(one, launch, folder) if len(work) > 1 else folder))
+            done.append(Done(record, request.own_folder(one, launch, folder) if len(work) > 1 else folder))
         disk.remove(launch.scratch)
         for finished, one in ((finished, one) for finished in done for one in work if one.job == finished.record.job):
             _tidy(finished, one)
     return done, left
-
-
-def _prepare(work: Sequence[Work], model: Model, folder: Path, terms: Terms, engine: Engine) -> Launch:
-    job = work[0].job
-    given = [one for each in work for one in each.given]
-    limits = Limits.of(model.spec.resources, (len(one.cells) for one in given), terms.changes, terms.cpus)
-    launch = Launch(
-        jobs=tuple(one.job.id for one in work),
-        run=terms.run,
-        verb=job.verb,
-        model=model.spec.name,
-        image=job.image,
-        command=model.spec.command,
-        folder=model.folder,
-        input=folder / "input",
-        output=folder / "output",
-        scratch=folder / "scratch",
-        weights=terms.weights,
-        log=folder / "log.txt",
-        limits=limits,
-        gpus=terms.gpus,
-        allow=job.allow,
-    )
-    for path in (launch.input, launch.output, launch.scratch):
-        path.mkdir()
-    # Where the engine cannot keep a model from writing to its input, it gets a copy: views are shared.
-    place = link if engine.sandbox(launch).get("inputs") == "read-only" else copy
-    for one in given:
-        for name, source in one.files.items():
-            place(source, launch.input / name)
-    _ask(job, given, launch, launch.input)
-    return launch
-
-
-def _ask(job: Job, given: Sequence[Given], launch: Launch, folder: Path) -> None:
-    request = RunRequest(
-        contract=job.contract,
-        job=job.id,
-        verb=job.verb,
-        variant=job.variant,
-        items=[one.item for one in given],
-        params=dict(job.params),
-        seed=job.seed,
-        device="cuda" if launch.gpus else "cpu",
-        threads=launch.limits.cpus,
-        time_limit=launch.limits.time,
-    )
-    contract.write_atomically(folder / contract.REQUEST, contract.to_json(request))
 
 
 def _try(launch: Launch, engine: Engine, terms: Terms, cancel: Cancel) -> _End:
@@ -327,26 +240,6 @@ def _replay(engine: Engine, launch: Launch) -> tuple[str, ...]:
     here = Path(THERE)
     paths = {"input": here / "input", "output": here / "output", "scratch": here / "scratch", "log": here / "log.txt"}
     return tuple(word.replace(THERE, THERE[1:]) for word in engine.replay(launch.model_copy(update=paths)))
-
-
-def _own_folder(one: Work, launch: Launch, folder: Path) -> Path:
-    """Give a job that was done with others a folder as if it had been done alone."""
-    own = folder / one.job.id
-    (own / "input").mkdir(parents=True)
-    (own / "output").mkdir()
-    _ask(one.job, one.given, launch, own / "input")
-    for given in one.given:
-        for name in given.files:
-            (launch.input / name).rename(own / "input" / name)
-        if os.path.lexists(launch.output / given.item.name):
-            (launch.output / given.item.name).rename(own / "output" / given.item.name)
-    for path in _logs(folder):
-        link(path, own / path.relative_to(folder))
-    return own
-
-
-def _logs(folder: Path) -> Iterator[Path]:
-    yield from (path for path in (folder / "log.txt", *sorted((folder / "attempts").glob("*"))) if path.exists())
 
 
 def _tidy(done: Done, one: Work) -> None:

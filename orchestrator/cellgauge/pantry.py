@@ -9,7 +9,7 @@ from typing import Any
 from cellgauge.data import view, weights
 from cellgauge.engines import Engine
 from cellgauge.errors import EngineError
-from cellgauge.execute import Given
+from cellgauge.request import Given
 from cellgauge.specs import Dataset, Job, JobDataset, Model
 from cellgauge.store import Store
 from cellgauge_model.contract import Item

@@ -9,8 +9,8 @@ from cellgauge import execute, images, outputs, score
 from cellgauge.data import check, fetch, view, weights
 from cellgauge.engines import Cancel, Engine
 from cellgauge.errors import UsageError
-from cellgauge.execute import Given, Terms, Work
 from cellgauge.pipeline import Site
+from cellgauge.request import Given, Terms, Work
 from cellgauge.specs import Dataset, DatasetSpec, Model, RunRecord, Spec, TaskResult
 from cellgauge.store import Store
 from cellgauge_model.contract import Item

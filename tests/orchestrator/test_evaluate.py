@@ -12,13 +12,14 @@ from cellgauge import executors, gpus, pipeline, plan
 from cellgauge.engines import Cancel, Exit
 from cellgauge.engines.function import FunctionEngine
 from cellgauge.errors import EngineError, ImageError, StorageError
-from cellgauge.evaluate import Advanced, Finished, Kit, Scored, Started, evaluate
-from cellgauge.execute import Terms
+from cellgauge.evaluate import Advanced, Finished, Scored, evaluate
 from cellgauge.images import Runnable
 from cellgauge.pipeline import Reuse, Site, Wanted
 from cellgauge.report import document
+from cellgauge.request import Terms
 from cellgauge.scorers import Scorers
 from cellgauge.specs import DatasetSpec, Run
+from cellgauge.worker import Kit, Started
 from cellgauge_tasks import Score, Task, find
 from support import ScoredAtOnce, begin_item, embed_view, entry, made_model, make_cells, write_item
 

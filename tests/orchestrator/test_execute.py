@@ -10,8 +10,8 @@ from cellgauge import execute, outputs
 from cellgauge.engines import Cancel, Exit
 from cellgauge.engines.function import FunctionEngine
 from cellgauge.errors import EngineError, StorageError
-from cellgauge.execute import Terms, Work
 from cellgauge.outcome import ended, log_tail
+from cellgauge.request import Terms, Work
 from cellgauge.specs import Changes, Limits, RunRecord
 from cellgauge_model import contract
 from cellgauge_model.contract import Problem, RunResult

@@ -23,7 +23,7 @@ def aspects(engine):
 
 
 @pytest.mark.parametrize(
-    ("engine", "text"), [(DockerEngine(), SEALED), (LocalEngine(), LOCAL)], ids=["docker", "local"]
+    ("engine", "text"), [(DockerEngine(), SEALED), (LocalEngine(), LOCAL)], ids=["container", "process"]
 )
 def test_every_aspect_of_a_sandbox_has_a_line(engine, text):
     lines = re.findall(r"^\| `([^`]+)` \|", text, flags=re.MULTILINE)

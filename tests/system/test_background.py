@@ -7,9 +7,9 @@ import subprocess
 import time
 
 import pytest
-import quick
 import yaml
 
+import quick
 from cellgauge.events import Event
 from place import Place, containers, until
 from support import entry
@@ -98,7 +98,7 @@ def test_a_failure_says_how_to_repeat_it_and_that_repeats_it(here):
 def test_a_result_is_reproduced_and_a_changed_one_is_noticed(here):
     assert here.run("-m", "random").returncode == 0
     (folder,) = (path.parent for path in here.results.glob("jobs/[!.]*/*/record.json"))
-    common = here.common[:4] + ["--engine", here.common[-1]]
+    common = [*here.common[:4], "--engine", here.common[-1]]
     same = here.run(folder.name[:8], "--json", *common, command="reproduce")
     assert same.returncode == 0, same.stderr
     told = json.loads(same.stdout)

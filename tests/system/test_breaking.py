@@ -9,9 +9,9 @@ import time
 from pathlib import Path
 
 import pytest
-import quick
 import yaml
 
+import quick
 from place import Place, containers, until
 from support import entry
 
@@ -140,7 +140,7 @@ def test_a_container_that_is_ended_from_outside_is_no_word_on_its_model_and_is_t
     (container,) = until(lambda: containers(all=False, model="quick"))
     time.sleep(1)
     subprocess.run(["docker", "kill", container], check=True, capture_output=True)
-    out, err = process.communicate(timeout=60)
+    _, err = process.communicate(timeout=60)
     assert process.returncode == 0, err
     (record,) = [json.loads(path.read_text()) for path in here.results.glob("jobs/[!.]*/*/record.json")]
     (attempt,) = record["attempts"]

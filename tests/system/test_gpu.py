@@ -6,11 +6,13 @@ alone. Leases, requests and records are real.
 
 import json
 import subprocess
+from datetime import datetime
+from itertools import pairwise
 
 import pytest
-import quick
 import yaml
 
+import quick
 from place import Place, until
 from support import entry
 
@@ -66,35 +68,16 @@ def test_eight_jobs_on_two_devices_in_four_processes_never_share_one(here):
     for _, process in running:
         _, err = process.communicate(timeout=200)
         assert process.returncode == 0, err
-    held: dict[str, list[tuple[str, str]]] = {}
-    for number, _ in running:
-        (path,) = (here.folder / str(number) / "runs").glob("*.events.jsonl")
-        events = [json.loads(line) for line in path.read_text().splitlines()]
-        ended = {one["job"]: one["time"] for one in events if one["event"] == "finished"}
-        for one in events:
-            if one["event"] == "started":
-                (uuid,) = one["gpus"]
-                held.setdefault(uuid, []).append((one["time"], ended[one["job"]]))
-    assert sum(map(len, held.values())) == 8
-    assert set(held) == {one["uuid"] for one in DEVICES}
-    for spans in held.values():
-        spans.sort()
-        # A device is free before its job is said to be finished: the record is written in between.
-        assert all(later[0] > earlier[0] for earlier, later in zip(spans, spans[1:], strict=False))
-    for uuid in held:
-        starts = sorted(
-            (record["started"], record["seconds"])
-            for number in range(4)
-            for record, _ in records(here, here.folder / str(number))
-            if record["gpus"][0]["uuid"] == uuid
-        )
-        for (one, seconds), (other, _) in zip(starts, starts[1:], strict=False):
+    found = [record for number, _ in running for record, _ in records(here, here.folder / str(number))]
+    assert len(found) == 8
+    assert {record["gpus"][0]["uuid"] for record in found} == {one["uuid"] for one in DEVICES}
+    for device in DEVICES:
+        spans = sorted((one["started"], one["seconds"]) for one in found if one["gpus"][0]["uuid"] == device["uuid"])
+        for (one, seconds), (other, _) in pairwise(spans):
             assert span(one, other) >= seconds["prepare"] + seconds["start"] + seconds["run"] - 0.01
 
 
 def span(one, other):
-    from datetime import datetime
-
     return (datetime.fromisoformat(other) - datetime.fromisoformat(one)).total_seconds()
 
 

@@ -11,9 +11,9 @@ import yaml
 
 from cellgauge import images, outputs
 from cellgauge.data import view
-from cellgauge.execute import Given
 from cellgauge.plan import DatasetChoice
 from cellgauge.plan import view as view_for
+from cellgauge.request import Given
 from cellgauge.specs import ModelSpec
 from cellgauge_model.contract import Condition, Item
 from support import MODELS, ROOT, give

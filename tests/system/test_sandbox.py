@@ -231,11 +231,11 @@ def test_a_fork_bomb_does_not_keep_others_from_working(attack, models, image_of)
 
 
 def test_a_folder_full_of_files_is_cleared_in_seconds(attack):
-    record, folder = attack("empty_and_leave=200000", "good", disk_mb=1000)
+    record, folder = attack("empty_and_leave=200000", "good", disk_mb=1000, time=90)
     assert record.state == "ok"
     began = time.monotonic()
     disk.remove(folder / "output")
-    assert time.monotonic() - began < 20
+    assert time.monotonic() - began < 60
     assert not (folder / "output").exists()
 
 

@@ -16,10 +16,11 @@ from cellgauge import schedule
 from cellgauge.cli.output import err
 from cellgauge.engines import Cancel
 from cellgauge.errors import Interrupted
-from cellgauge.evaluate import Advanced, Finished, Progress, Scored, Started
+from cellgauge.evaluate import Advanced, Finished, Progress, Scored
 from cellgauge.report.words import printable
 from cellgauge.specs import Job, Run, RunRecord
 from cellgauge.store import Store
+from cellgauge.worker import Started
 
 KEPT = "What had finished is kept; the same command goes on from there."
 

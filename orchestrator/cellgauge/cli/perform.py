@@ -92,13 +92,14 @@ def _evaluate(
     from cellgauge.engines import Cancel
     from cellgauge.errors import EngineError
     from cellgauge.events import record
-    from cellgauge.execute import Terms
+    from cellgauge.request import Terms
     from cellgauge.scorers import Scorers
+    from cellgauge.worker import Kit
 
     asked = this.asked
     assert asked is not None  # noqa: S101 - set where `this` was made
     cancel = Cancel()
-    kit = evaluate.Kit(
+    kit = Kit(
         store=kept,
         engine=engine,
         engine_version=engine.check(),

@@ -126,7 +126,7 @@ class DockerEngine:
 
     def gpus_in_use(self) -> frozenset[str]:
         with translated("the Docker engine does not tell which containers run"):
-            running = connect().api.containers(filters={"label": f"{LABEL}.gpus"})
+            running = wait_for(connect(), Cancel()).api.containers(filters={"label": f"{LABEL}.gpus"})
         held = {one for found in running for one in found["Labels"].get(f"{LABEL}.gpus", "").split(",")}
         return frozenset(held - {""})
 
