@@ -71,7 +71,8 @@ class Store:
         """Make a folder to work in; what is left of it afterwards is removed."""
         folder = self._hidden(job_id)
         with explained(folder):
-            folder.mkdir(parents=True)
+            folder.parent.mkdir(parents=True, exist_ok=True)
+            folder.mkdir(mode=0o700)  # nobody else runs what a model left there, setuid perhaps, before it is looked at
         try:
             yield folder
         finally:
@@ -105,6 +106,7 @@ class Store:
                 elif before is not None:
                     record = _inherit(record, before, place, folder)
                 write_atomically(folder / RECORD, record.model_dump_json(indent=2))
+                folder.chmod(self.root.stat().st_mode & 0o2777)
                 if self.root.stat().st_mode & stat.S_IWGRP:
                     disk.share(folder)  # a colleague's next attempt may have to replace it
                 with self._aside(place):

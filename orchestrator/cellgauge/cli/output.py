@@ -12,11 +12,9 @@ err = Console(stderr=True, highlight=False)
 
 
 def show_json(document: Any) -> None:
-    """Print one JSON document on stdout, never wrapped."""
-    text = (
-        document.model_dump_json(indent=2) if hasattr(document, "model_dump_json") else json.dumps(document, indent=2)
-    )
-    sys.stdout.write(text + "\n")
+    """Print one JSON document on stdout, never wrapped, and in ASCII: a model may have written what is in it."""
+    raw = document.model_dump(mode="json") if hasattr(document, "model_dump") else document
+    sys.stdout.write(json.dumps(raw, indent=2, allow_nan=False) + "\n")
 
 
 def show_error(message: str, hint: str, *, as_json: bool) -> None:
