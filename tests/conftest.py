@@ -13,6 +13,7 @@ from cellgauge.engines import Cancel
 from cellgauge.request import Terms, Work
 from cellgauge.specs import Changes, DatasetSpec
 from cellgauge.store import Store
+from lab import Lab
 from place import Engine
 from support import MODELS, ROOT, checked, entry, give, make_cells, pick_engine
 
@@ -86,6 +87,12 @@ def store(tmp_path):
     found = Store(tmp_path / "results")
     found.prepare()
     return found
+
+
+@pytest.fixture
+def lab(tmp_path, store):
+    """Where whole runs are tried."""
+    return Lab(tmp_path, store)
 
 
 @pytest.fixture(scope="session")

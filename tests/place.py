@@ -68,7 +68,17 @@ class Engine:
 
     def start(self):
         # In a network of its own: with no bridge to care for, an engine removes the one of the machine's other engine.
-        words = ["unshare", "--net", "dockerd", "--host", self.host, "--data-root", self.folder / "data", "--exec-root", self.run / "exec"]
+        words = [
+            "unshare",
+            "--net",
+            "dockerd",
+            "--host",
+            self.host,
+            "--data-root",
+            self.folder / "data",
+            "--exec-root",
+            self.run / "exec",
+        ]
         words += ["--pidfile", self.folder / "pid", "--bridge", "none", "--iptables=false"]
         (self.folder / "pid").unlink(missing_ok=True)
         with (self.folder / "log").open("ab") as log:

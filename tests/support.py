@@ -11,9 +11,12 @@ import numpy as np
 import pandas as pd
 import scipy.sparse as sp
 
+from cellgauge import execute, gpus
 from cellgauge.data import check, fetch, view
+from cellgauge.engines import Cancel
+from cellgauge.engines.function import FunctionEngine
 from cellgauge.engines.local import LocalEngine
-from cellgauge.request import Given, Work
+from cellgauge.request import Given, Terms, Work
 from cellgauge.scorers import Scorers
 from cellgauge.specs import ItemRecord, Job, JobDataset, Matrix, Model, ModelSpec, RunRecord, View
 from cellgauge_model import contract
@@ -157,6 +160,21 @@ def begin_item(output, name):
         file.write(json.dumps({"item": name, "state": "running"}) + "\n")
 
 
+def start_function(tmp_path, function, *, work=None, cancel=None, resources=None, folder="job", **terms):
+    """Start the function as a model; what it is asked to do is one job of two items, unless something else is given."""
+    work, model = work or made_work(tmp_path), made_model(resources=resources or {})
+    place = tmp_path / folder
+    place.mkdir()
+    terms = Terms(**{"pause": 0.0, "run": "r1", **terms})
+    return execute.run(work, model, place, FunctionEngine(function), terms, cancel or Cancel())
+
+
+def run_function(tmp_path, function, **more):
+    (done,), left = start_function(tmp_path, function, **more)
+    assert left == []
+    return done.record, done.folder
+
+
 class ScoredAtOnce(Scorers):
     """Scores where it stands: for tests that are not about processes."""
 
@@ -178,3 +196,10 @@ def as_nobody():
     finally:
         if root:
             os.seteuid(0)
+
+
+def listed_gpus(folder, count=2, memory=80_000, **fields):
+    """GPUs out of a file, which may be changed while they are in use."""
+    entries = [{"index": str(n), "uuid": f"GPU-{n}0", "name": "A", "memory_mb": memory, **fields} for n in range(count)]
+    (folder / "new").write_text(json.dumps(entries))
+    return gpus.Listed((folder / "new").rename(folder / "list.json"))

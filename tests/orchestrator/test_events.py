@@ -69,7 +69,7 @@ class TestLines:
             {**default, "state": "ok", "reused": False, "seconds": 1.0},
             {**default, "task": "t", "state": "not_applicable", "reason": "one label", "reused": True, "seconds": 0.0},
             {**big, "state": "timeout", "reason": "slow", "reused": False, "seconds": 1.0},
-            {"done": 2, "total": 2},
+            {"done": 2, "total": 2, "ok": True},
         ]
 
     def test_they_come_back_as_they_went(self, store, tmp_path):
@@ -118,6 +118,12 @@ class TestLines:
                 write(store, iter(()), path)
             assert "--events" in caught.value.hint
 
+    @pytest.mark.parametrize(("state", "ok"), [("ok", True), ("not_applicable", True), ("timeout", False)])
+    def test_the_end_tells_whether_every_planned_result_is_there(self, store, state, ok):
+        for happens, whole in (([Scored(failed(SCORING, state, ""), reused=False)], ok), ([], False)):
+            write(store, happens)
+            assert events.read(store.run_file("r1", "events.jsonl"))[-1].ok is whole
+
 
 class TestStatus:
     def test_a_run_that_goes_on_shows_what_runs_and_how_far_it_is(self, store, tmp_path):
@@ -144,10 +150,11 @@ class TestStatus:
         )
         assert 0 <= running.seconds < 60
 
-    def test_a_run_that_ended_shows_what_failed(self, store, tmp_path):
+    @pytest.mark.parametrize("outcome", ["complete", "incomplete", "cancelled"])
+    def test_a_run_that_ended_shows_how_and_what_failed(self, store, tmp_path, outcome):
         write(store, happening(tmp_path))
-        found = progress.look(a_run(ended="2026-01-01T01:00:00.000+00:00"), store)
-        assert (found.state, found.done, found.failed, found.scored, found.running) == ("finished", 2, 1, 1, ())
+        found = progress.look(a_run(ended="2026-01-01T01:00:00.000+00:00", outcome=outcome), store)
+        assert (found.state, found.done, found.failed, found.scored, found.running) == (outcome, 2, 1, 1, ())
         assert found.failures == ("m:big on d,e: timeout: slow",)
 
     @pytest.mark.parametrize("whose", ["", replace(HERE, boot="0" * 8).token])

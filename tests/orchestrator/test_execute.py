@@ -1,6 +1,5 @@
-"""How a start of a model becomes records; the ends themselves are tested for real in tests/system."""
+"""How a start of a model becomes records: one of a job, whatever happens."""
 
-import json
 import threading
 import time
 
@@ -10,103 +9,13 @@ from cellgauge import execute, outputs
 from cellgauge.engines import Cancel, Exit
 from cellgauge.engines.function import FunctionEngine
 from cellgauge.errors import EngineError, StorageError
-from cellgauge.outcome import ended, log_tail
 from cellgauge.request import Terms, Work
-from cellgauge.specs import Changes, Limits, RunRecord
+from cellgauge.specs import RunRecord
 from cellgauge_model import contract
 from cellgauge_model.contract import Problem, RunResult
-from support import begin_item, made_model, made_work, write_good_output, write_item
+from support import begin_item, made_model, made_work, run_function, start_function, write_good_output, write_item
 
 VIOLATION = "contract_violation"
-LIMITS = Limits.of(made_model().spec.resources, [], Changes(time=60), 1)
-
-
-@pytest.mark.parametrize(
-    ("exit", "result", "fault", "state"),
-    [
-        (Exit(code=None), None, "the engine went away", "infrastructure"),
-        (Exit(code=137, timed_out=True), None, "", "timeout"),
-        (Exit(code=137, cancelled=True), None, "", "cancelled"),
-        (Exit(code=137, oom_killed=True), None, "", "out_of_memory"),
-        (Exit(code=143, disk_full=True), None, "", VIOLATION),
-        (Exit(code=137), None, "", "model_error"),
-        (Exit(code=-9), None, "", "model_error"),
-        (Exit(code=0), None, "", VIOLATION),
-        (Exit(code=2), None, "", VIOLATION),
-        (Exit(code=3), None, "", "model_error"),
-        (Exit(code=4), None, "", "model_error"),
-        (Exit(code=5), None, "", "out_of_memory"),
-        (Exit(code=99), None, "", "not_applicable"),
-        (Exit(code=130), None, "", "cancelled"),
-        (Exit(code=143), None, "", "cancelled"),
-        (Exit(code=77), None, "", "model_error"),
-        (Exit(code=1), RunResult(1, "failed", error=Problem("gpu_out_of_memory", "x")), "", "gpu_out_of_memory"),
-        (Exit(code=5), RunResult(1, "failed", error=Problem("out_of_memory", "x")), "", "out_of_memory"),
-        (Exit(code=1), RunResult(1, "not_applicable", error=Problem("not_applicable", "x")), "", "not_applicable"),
-        # The engine's word counts before the model's.
-        (
-            Exit(code=137, oom_killed=True),
-            RunResult(1, "failed", error=Problem("model_error", "x")),
-            "",
-            "out_of_memory",
-        ),
-        (
-            Exit(code=137, timed_out=True),
-            RunResult(1, "not_applicable", error=Problem("not_applicable", "x")),
-            "",
-            "timeout",
-        ),
-    ],
-)
-def test_every_way_to_end_has_one_state(exit, result, fault, state):
-    found, reason = ended(exit, result, fault, LIMITS)
-    assert found == state
-    assert reason
-
-
-@pytest.mark.parametrize(
-    ("exit", "words"),
-    [
-        (Exit(code=137, timed_out=True), "its limit of 60 s"),
-        (Exit(code=137, oom_killed=True), "its limit of 2048 MiB"),
-        (Exit(code=143, disk_full=True), "its limit of 8192 MiB to output and scratch"),
-        (Exit(code=-4), "killed by SIGILL: it uses CPU instructions that this machine lacks"),
-        (Exit(code=153), "killed by SIGXFSZ: a file grew beyond its limit"),
-        (Exit(code=1), "exited with 1: ValueError: no"),
-    ],
-)
-def test_a_reason_names_the_limit_or_the_cause(exit, words):
-    assert words in ended(exit, None, "", LIMITS, ["Traceback", "ValueError: no", "bye"])[1]
-
-
-@pytest.mark.parametrize(
-    "line",
-    [
-        "torch.OutOfMemoryError: CUDA out of memory. Tried to allocate 2 GiB",
-        "RuntimeError: CUDA_ERROR_OUT_OF_MEMORY",
-        "jaxlib.XlaRuntimeError: RESOURCE_EXHAUSTED: Out of memory",
-    ],
-)
-def test_a_full_gpu_is_told_by_the_log_and_by_what_the_model_says(line):
-    assert ended(Exit(code=1), None, "", LIMITS, [line])[0] == "gpu_out_of_memory"
-    said = RunResult(1, "failed", error=Problem("model_error", line))
-    assert ended(Exit(code=1), said, "", LIMITS)[0] == "gpu_out_of_memory"
-    assert ended(Exit(code=0), None, "", LIMITS, [line])[0] == VIOLATION, "it ended well, so it was not that"
-
-
-def start(tmp_path, function, *, work=None, cancel=None, resources=None, folder="job", **terms):
-    """Start the function as a model; what it is asked to do is one job of two items, unless something else is given."""
-    work, model = work or made_work(tmp_path), made_model(resources=resources or {})
-    place = tmp_path / folder
-    place.mkdir()
-    terms = Terms(**{"pause": 0.0, "run": "r1", **terms})
-    return execute.run(work, model, place, FunctionEngine(function), terms, cancel or Cancel())
-
-
-def run(tmp_path, function, **more):
-    (done,), left = start(tmp_path, function, **more)
-    assert left == []
-    return done.record, done.folder
 
 
 def failing(*problems, then=write_good_output):
@@ -126,7 +35,7 @@ def failing(*problems, then=write_good_output):
 
 
 def test_a_good_job_is_ok(tmp_path):
-    record, folder = run(tmp_path, write_good_output)
+    record, folder = run_function(tmp_path, write_good_output)
     assert (record.state, record.items[0].shape, record.exit_code) == ("ok", (3, 2), 0)
     assert (record.phase, record.attempts, record.together, record.run) == (None, (), (), "r1")
     assert set(record.seconds) == {"prepare", "start", "run", "check"}
@@ -134,7 +43,7 @@ def test_a_good_job_is_ok(tmp_path):
 
 
 def test_what_it_ran_on_and_with_is_in_the_record(tmp_path):
-    record, _ = run(tmp_path, write_good_output, cpus=3)
+    record, _ = run_function(tmp_path, write_good_output, cpus=3)
     assert record.machine.cores >= 1
     assert record.machine.name
     assert record.limits.cpus == 3
@@ -148,7 +57,7 @@ def test_one_bad_item_is_named_and_the_good_one_stays_good(tmp_path):
         (launch.output / "second" / "embedding.npy").unlink()
         return 0
 
-    record, _ = run(tmp_path, half)
+    record, _ = run_function(tmp_path, half)
     assert [item.state for item in record.items] == ["ok", "contract_violation"]
     assert record.state == "contract_violation"
 
@@ -160,7 +69,7 @@ def test_a_result_with_numbers_that_json_cannot_hold_is_a_violation_and_a_record
         (launch.output / "first" / "result.json").write_text(text)
         return 0
 
-    record, _ = run(tmp_path, endless)
+    record, _ = run_function(tmp_path, endless)
     assert (record.items[0].state, record.items[1].state) == ("contract_violation", "ok")
     assert RunRecord.model_validate_json(record.model_dump_json()) == record
 
@@ -173,17 +82,8 @@ def test_the_digest_in_a_record_is_ours_and_not_the_models(tmp_path):
         contract.write_atomically(launch.output / "first" / "result.json", told)
         return 0
 
-    record, folder = run(tmp_path, lie)
+    record, folder = run_function(tmp_path, lie)
     assert record.items[0].sha256 == record.items[1].sha256 == outputs.digest(folder / "output", "first", "embed")
-
-
-def test_nothing_but_request_output_and_log_is_left(tmp_path):
-    def litter(launch):
-        (launch.scratch / "cache").write_bytes(b"x" * 1000)
-        return write_good_output(launch)
-
-    _, folder = run(tmp_path, litter)
-    assert sorted(path.name for path in folder.iterdir()) == ["input", "output"]
 
 
 def test_an_output_that_was_whole_before_the_crash_counts(tmp_path):
@@ -192,34 +92,28 @@ def test_an_output_that_was_whole_before_the_crash_counts(tmp_path):
         (launch.output / "second" / "result.json").unlink()
         return 139
 
-    record, _ = run(tmp_path, crash)
+    record, _ = run_function(tmp_path, crash)
     assert [(item.state, item.reason) for item in record.items] == [("ok", ""), ("model_error", "killed by SIGSEGV")]
-
-
-def test_a_failed_job_keeps_its_input_and_a_good_one_does_not(tmp_path):
-    for name, code, kept in (("good", 0, []), ("bad", 7, ["first.h5ad", "second.h5ad"])):
-        _, folder = run(tmp_path, lambda launch, code=code: code or write_good_output(launch), folder=name)
-        assert sorted(path.name for path in (folder / "input").glob("*.h5ad")) == kept
 
 
 def test_an_engine_that_fails_is_infrastructure(tmp_path):
     def gone(launch):
         raise EngineError("the daemon went away")
 
-    record, _ = run(tmp_path, gone)
+    record, _ = run_function(tmp_path, gone)
     assert (record.state, record.reason, record.exit_code) == ("infrastructure", "the daemon went away", None)
     assert record.phase == "start"
 
 
 def test_a_job_that_cannot_start_is_infrastructure_and_starts_nothing(tmp_path):
     fault = EngineError("no image", lasting=True, phase="pull")
-    record, _ = run(tmp_path, lambda launch: pytest.fail("it began"), fault=fault, retries=3)
+    record, _ = run_function(tmp_path, lambda launch: pytest.fail("it began"), fault=fault, retries=3)
     assert (record.state, record.reason, record.phase, record.attempts) == ("infrastructure", "no image", "pull", ())
 
 
 def test_a_job_that_cannot_start_and_has_no_items_yet_names_its_datasets(tmp_path):
     work = [Work(one.job, ()) for one in made_work(tmp_path)]
-    record, _ = run(tmp_path, write_good_output, work=work, fault=EngineError("no weights", lasting=True))
+    record, _ = run_function(tmp_path, write_good_output, work=work, fault=EngineError("no weights", lasting=True))
     assert [(item.name, item.state) for item in record.items] == [
         ("first", "infrastructure"),
         ("second", "infrastructure"),
@@ -229,7 +123,7 @@ def test_a_job_that_cannot_start_and_has_no_items_yet_names_its_datasets(tmp_pat
 def test_a_job_that_was_cancelled_before_it_began_never_begins(tmp_path):
     cancel = Cancel()
     cancel.ask()
-    record, _ = run(tmp_path, lambda launch: pytest.fail("it began"), cancel=cancel)
+    record, _ = run_function(tmp_path, lambda launch: pytest.fail("it began"), cancel=cancel)
     assert record.state == "cancelled"
 
 
@@ -245,37 +139,10 @@ def test_a_folder_that_cannot_be_written_is_a_storage_error(tmp_path):
         )
 
 
-def test_limits_come_from_the_manifest_and_may_be_overridden(tmp_path):
-    seen = []
-
-    def look(launch):
-        seen.append((launch.limits.memory_mb, launch.limits.time, launch.limits.cpus))
-        request = contract.read_request(launch.input)
-        assert (request.threads, request.time_limit) == (launch.limits.cpus, launch.limits.time)
-        return write_good_output(launch)
-
-    resources = {"memory_mb": 100, "memory_mb_per_10k_cells": 10_000, "time_limit": 9}
-    for number, changes in enumerate((Changes(), Changes(cpus=3, time=1.5))):
-        run(tmp_path, look, resources=resources, changes=changes, folder=str(number))
-    assert seen == [(103, 18.0, 1), (103, 3.0, 3)], "two items, so twice the time"
-
-
-@pytest.mark.parametrize(("gpus", "device"), [((), "cpu"), (("GPU-1",), "cuda")])
-def test_the_request_says_what_to_compute_on(tmp_path, gpus, device):
-    _, folder = run(tmp_path, lambda launch: write_good_output(launch) if launch.gpus == gpus else 1, gpus=gpus)
-    assert json.loads((folder / "input" / "request.json").read_text())["device"] == device
-
-
-def test_a_log_tail_cannot_move_the_cursor(tmp_path):
-    (tmp_path / "log").write_bytes(b"one\n\x1b[2Jtwo\r\n\xff\x07three\n\n" + b"x" * 10)
-    assert log_tail(tmp_path / "log") == ("one", "[2Jtwo", "\ufffdthree", "x" * 10)
-    assert log_tail(tmp_path / "missing") == ()
-
-
 class TestRetries:
     def test_an_infrastructure_fault_is_tried_again_and_every_attempt_is_kept(self, tmp_path):
         model = failing(EngineError("first", phase="start"), EngineError("second", phase="run"))
-        record, folder = run(tmp_path, model, retries=2)
+        record, folder = run_function(tmp_path, model, retries=2)
         assert record.state == "ok"
         told = [(one.state, one.phase, one.reason, one.run, one.log) for one in record.attempts]
         assert told == [
@@ -289,20 +156,20 @@ class TestRetries:
         assert RunRecord.model_validate_json(record.model_dump_json()) == record
 
     def test_an_attempt_without_a_log_does_not_name_one(self, tmp_path):
-        record, folder = run(tmp_path, failing(), retries=1, fault=EngineError("the engine is away"))
+        record, folder = run_function(tmp_path, failing(), retries=1, fault=EngineError("the engine is away"))
         assert [one.log for one in record.attempts] == [""]
         assert not (folder / "attempts").exists()
 
     def test_there_is_an_end_to_it_and_the_last_log_stays_in_its_place(self, tmp_path):
         faults = [EngineError(f"fault {number}") for number in range(9)]
-        record, folder = run(tmp_path, failing(*faults), retries=2)
+        record, folder = run_function(tmp_path, failing(*faults), retries=2)
         assert (record.state, record.reason) == ("infrastructure", "fault 2")
         assert [one.reason for one in record.attempts] == ["fault 0", "fault 1"]
         assert (folder / "log.txt").read_text() == "said before: fault 2\n"
         assert record.log_tail == ("said before: fault 2",)
 
     def test_a_lasting_fault_is_not_tried_again(self, tmp_path):
-        record, _ = run(tmp_path, failing(EngineError("no such image", lasting=True)), retries=5)
+        record, _ = run_function(tmp_path, failing(EngineError("no such image", lasting=True)), retries=5)
         assert (record.state, record.reason, record.attempts) == ("infrastructure", "no such image", ())
 
     @pytest.mark.parametrize(
@@ -317,7 +184,7 @@ class TestRetries:
     )
     def test_what_the_model_did_is_never_tried_again(self, tmp_path, exit, state):
         calls = []
-        record, _ = run(tmp_path, lambda launch: calls.append(launch) or exit, retries=5)
+        record, _ = run_function(tmp_path, lambda launch: calls.append(launch) or exit, retries=5)
         assert (record.state, len(calls), record.attempts) == (state, 1, ())
 
     def test_whoever_cancels_during_the_pause_does_not_wait_for_its_end(self, tmp_path):
@@ -328,7 +195,7 @@ class TestRetries:
             timer.start() if not timer.is_alive() else None
             raise EngineError("away")
 
-        record, _ = run(tmp_path, gone, retries=50, pause=600.0, cancel=cancel)
+        record, _ = run_function(tmp_path, gone, retries=50, pause=600.0, cancel=cancel)
         assert record.state == "cancelled"
         assert time.monotonic() - began < 10
 
@@ -339,7 +206,7 @@ class TestRetries:
             cancel.ask()
             raise EngineError("away")
 
-        record, _ = run(tmp_path, gone, retries=5, cancel=cancel)
+        record, _ = run_function(tmp_path, gone, retries=5, cancel=cancel)
         assert (record.state, record.attempts) == ("cancelled", ())
 
 
@@ -352,7 +219,7 @@ class TestWarmStarts:
             launch.log.write_text("one log\n")
             return write_good_output(launch)
 
-        done, left = start(tmp_path, look, work=work)
+        done, left = start_function(tmp_path, look, work=work)
         assert (len(seen), left) == (1, [])
         assert seen[0].jobs == tuple(one.job.id for one in work)
         for one, name, asked in zip(done, "abc", work, strict=True):
@@ -374,7 +241,7 @@ class TestWarmStarts:
             contract.write_atomically(launch.output / "b" / "result.json", contract.to_json(told))
             return 1
 
-        done, left = start(tmp_path, one_bad, work=made_work(tmp_path, ("a",), ("b",), ("c",)))
+        done, left = start_function(tmp_path, one_bad, work=made_work(tmp_path, ("a",), ("b",), ("c",)))
         assert [(one.record.state, one.record.reason) for one in done] == [
             ("ok", ""),
             ("model_error", "b is strange"),
@@ -403,7 +270,7 @@ class TestWarmStarts:
             return exit
 
         work = made_work(tmp_path, ("a",), ("b",), ("c",), ("d",))
-        done, left = start(tmp_path, breaks, work=work)
+        done, left = start_function(tmp_path, breaks, work=work)
         assert [one.record.state for one in done] == ["ok", state]
         assert left == work[2:]
 
@@ -413,18 +280,18 @@ class TestWarmStarts:
             return 139
 
         work = made_work(tmp_path, ("a",), ("b",), ("c",))
-        done, left = start(tmp_path, breaks, work=work)
+        done, left = start_function(tmp_path, breaks, work=work)
         assert [(one.record.job, one.record.state) for one in done] == [(work[2].job, "model_error")]
         assert left == work[:2]
 
     def test_whoever_ends_well_and_says_nothing_of_a_job_breaks_the_contract_there(self, tmp_path):
         work = made_work(tmp_path, ("a",), ("b",), ("c",))
-        done, left = start(tmp_path, lambda launch: write_good_output(launch, only=("b",)), work=work)
+        done, left = start_function(tmp_path, lambda launch: write_good_output(launch, only=("b",)), work=work)
         assert ([one.record.state for one in done], left) == ([VIOLATION, "ok", VIOLATION], [])
 
     def test_a_fault_of_the_engine_is_that_of_every_job_and_each_keeps_the_attempts(self, tmp_path):
         work = made_work(tmp_path, ("a",), ("b",))
-        done, left = start(tmp_path, failing(EngineError("one"), EngineError("two")), work=work, retries=1)
+        done, left = start_function(tmp_path, failing(EngineError("one"), EngineError("two")), work=work, retries=1)
         assert left == []
         for one in done:
             assert (one.record.state, one.record.reason) == ("infrastructure", "two")
@@ -436,5 +303,5 @@ class TestWarmStarts:
             write_item(launch.output, "a", ["a", "b", "c"])
             return Exit(code=143, cancelled=True)
 
-        done, left = start(tmp_path, stopped, work=made_work(tmp_path, ("a",), ("b",)))
+        done, left = start_function(tmp_path, stopped, work=made_work(tmp_path, ("a",), ("b",)))
         assert ([one.record.state for one in done], left) == (["ok", "cancelled"], [])

@@ -9,9 +9,7 @@ import pytest
 from cellgauge import owner
 from cellgauge.disk import link
 from cellgauge.errors import StorageError
-from cellgauge.pipeline import Reuse, reusable
-from cellgauge.score import failed
-from cellgauge.specs import Attempt, Plan, RunRecord, Scoring
+from cellgauge.specs import Attempt, RunRecord, Scoring
 from cellgauge.store import KEPT_ATTEMPTS, Store
 from support import a_job, made_record
 
@@ -254,49 +252,6 @@ class TestSweep:
         with ThreadPoolExecutor(4) as pool:
             list(pool.map(lambda _: store.sweep(), range(4)))
         assert list((store.root / "jobs").glob(".*~*")) == []
-
-
-class TestReuse:
-    PLAN = Plan(jobs=(a_job(JOB, "d"),), scorings=(SCORING,))
-
-    def test_what_is_whole_is_used_again(self, store):
-        assert reusable(self.PLAN, store) == Reuse()
-        keep(store, job=self.PLAN.jobs[0])
-        assert reusable(self.PLAN, store) == Reuse(jobs=frozenset([JOB]))
-        store.keep_result(failed(SCORING, "not_applicable", "so it is"))
-        assert reusable(self.PLAN, store) == Reuse(frozenset([JOB]), frozenset([SCORING.id]))
-
-    @pytest.mark.parametrize("state", ["timeout", "infrastructure", "cancelled", "model_error", "contract_violation"])
-    def test_what_failed_is_done_again(self, store, state):
-        keep(store, state, job=self.PLAN.jobs[0])
-        assert reusable(self.PLAN, store) == Reuse()
-
-    def test_what_never_applies_is_not(self, store):
-        keep(store, "not_applicable", job=self.PLAN.jobs[0])
-        assert reusable(self.PLAN, store).jobs == {JOB}
-
-    def test_a_score_that_failed_is_made_again(self, store):
-        keep(store, job=self.PLAN.jobs[0])
-        store.keep_result(failed(SCORING, "infrastructure", "the task failed"))
-        assert reusable(self.PLAN, store) == Reuse(jobs=frozenset([JOB]))
-
-    def test_a_score_whose_job_runs_again_is_made_again(self, store):
-        keep(store, job=self.PLAN.jobs[0])
-        store.keep_result(failed(SCORING, "not_applicable", ""))
-        (store.job_folder(JOB) / "output" / "d" / "embedding.npy").unlink()
-        assert reusable(self.PLAN, store) == Reuse()
-
-    @pytest.mark.parametrize("content", ["", "{", '{"state": "ok"}', "\0" * 100])
-    def test_what_is_damaged_is_computed_again_and_replaced(self, store, content):
-        keep(store, job=self.PLAN.jobs[0])
-        store.keep_result(failed(SCORING, "not_applicable", ""))
-        (store.root / "scores" / SCORING.id[:2] / f"{SCORING.id}.json").write_text(content)
-        assert reusable(self.PLAN, store) == Reuse(jobs=frozenset([JOB]))
-        assert list(store.results()) == []
-        (store.job_folder(JOB) / "record.json").write_text(content)
-        assert reusable(self.PLAN, store) == Reuse()
-        assert keep(store, job=self.PLAN.jobs[0], run="r2").run == "r2"
-        assert reusable(self.PLAN, store).jobs == {JOB}
 
 
 class TestPackages:

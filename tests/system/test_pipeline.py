@@ -177,7 +177,8 @@ def test_ctrl_c_stops_what_runs_and_keeps_what_is_finished(cellgauge, made_catal
     if engine_name == "docker":
         import docker
 
-        assert docker.from_env().containers.list(all=True, filters={"label": "org.cellgauge.model=misbehave"}) == []
+        mine = {"label": f"org.cellgauge.run={document['run']}"}
+        assert docker.from_env().containers.list(all=True, filters=mine) == []
 
 
 def test_several_seeds_and_variants_each_have_their_row(cellgauge, made_catalog):

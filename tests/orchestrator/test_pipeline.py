@@ -1,0 +1,112 @@
+"""What is decided before anything runs."""
+
+import threading
+
+import pytest
+
+from cellgauge import plan
+from cellgauge.errors import DatasetError
+from cellgauge.images import Runnable
+from cellgauge.pipeline import Reuse, Site, reusable
+from cellgauge.score import failed
+from cellgauge.specs import Plan, Scoring
+from support import a_job, embed_view, made_model, made_record
+
+JOB = a_job("ab" * 10, "d")
+SCORING = Scoring(
+    id="cd" * 10, job=JOB.id, model="m", variant="default", dataset="d", task="t", task_version="1", roles={}, seed=1
+)
+PLAN = Plan(jobs=(JOB,), scorings=(SCORING,))
+
+
+def keep(store, state="ok", **fields):
+    with store.workspace(JOB.id) as folder:
+        (folder / "output" / "d").mkdir(parents=True)
+        (folder / "output" / "d" / "embedding.npy").touch()
+        return store.keep(folder, made_record(state=state, job=JOB, **fields))
+
+
+def test_bad_data_is_an_error_before_anything_starts(lab):
+    good, bad = lab.dataset("d"), [lab.dataset(name, obs={"cell_type": "nothing"}) for name in ("e", "f")]
+    with pytest.raises(DatasetError) as caught:
+        lab.prepare(datasets=(good, *bad))
+    assert caught.value.message.count("obs has no column 'nothing'") == 2
+
+
+def test_the_limits_of_the_sandbox_that_were_lifted_are_part_of_the_identity(lab):
+    lifted = lab.prepare(site=Site(allow=("network",)))
+    assert lifted.plan.jobs[0].allow == ("network",)
+    assert lifted.plan.jobs[0].id != lab.prepare().plan.jobs[0].id
+    seen = []
+    lab.run(lifted, lambda launch: seen.append(launch.allow) or embed_view(launch))
+    assert seen == [("network",)]
+
+
+def test_a_model_that_nothing_asks_for_is_not_made(lab):
+    asked = []
+
+    def image_of(model):
+        asked.append(model.spec.name)
+        return Runnable("sha256:1", model.folder)
+
+    models = (made_model(name="foreign", organisms=["Mus musculus"]), made_model(name="m"))
+    assert len(lab.prepare(models=models, image_of=image_of).plan.skips) == 1
+    assert asked == ["m"]
+
+
+def test_images_are_made_side_by_side_and_each_once(lab):
+    both, asked = threading.Barrier(2, timeout=20), []
+
+    def image_of(model):
+        both.wait()
+        asked.append(model.spec.name)
+        return Runnable(f"sha256:{model.spec.name}", model.folder)
+
+    prepared = lab.prepare(models=("m", "n"), datasets=("d", "e"), seeds=(1, 2, 3), image_of=image_of)
+    assert sorted(asked) == ["m", "n"]
+    assert len(prepared.plan.jobs) == 12
+
+
+def test_the_plan_needs_nothing_but_choices():
+    assert plan.make([], [], [], [1]).jobs == ()
+
+
+class TestReuse:
+    def test_what_is_whole_is_used_again(self, store):
+        assert reusable(PLAN, store) == Reuse()
+        keep(store)
+        assert reusable(PLAN, store) == Reuse(jobs=frozenset([JOB.id]))
+        store.keep_result(failed(SCORING, "not_applicable", "so it is"))
+        assert reusable(PLAN, store) == Reuse(frozenset([JOB.id]), frozenset([SCORING.id]))
+
+    @pytest.mark.parametrize("state", ["timeout", "infrastructure", "cancelled", "model_error", "contract_violation"])
+    def test_what_failed_is_done_again(self, store, state):
+        keep(store, state)
+        assert reusable(PLAN, store) == Reuse()
+
+    def test_what_never_applies_is_not(self, store):
+        keep(store, "not_applicable")
+        assert reusable(PLAN, store).jobs == {JOB.id}
+
+    def test_a_score_that_failed_is_made_again(self, store):
+        keep(store)
+        store.keep_result(failed(SCORING, "infrastructure", "the task failed"))
+        assert reusable(PLAN, store) == Reuse(jobs=frozenset([JOB.id]))
+
+    def test_a_score_whose_job_runs_again_is_made_again(self, store):
+        keep(store)
+        store.keep_result(failed(SCORING, "not_applicable", ""))
+        (store.job_folder(JOB.id) / "output" / "d" / "embedding.npy").unlink()
+        assert reusable(PLAN, store) == Reuse()
+
+    @pytest.mark.parametrize("content", ["", "{", '{"state": "ok"}', "\0" * 100])
+    def test_what_is_damaged_is_computed_again_and_replaced(self, store, content):
+        keep(store)
+        store.keep_result(failed(SCORING, "not_applicable", ""))
+        (store.root / "scores" / SCORING.id[:2] / f"{SCORING.id}.json").write_text(content)
+        assert reusable(PLAN, store) == Reuse(jobs=frozenset([JOB.id]))
+        assert list(store.results()) == []
+        (store.job_folder(JOB.id) / "record.json").write_text(content)
+        assert reusable(PLAN, store) == Reuse()
+        assert keep(store, run="r2").run == "r2"
+        assert reusable(PLAN, store).jobs == {JOB.id}
