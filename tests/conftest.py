@@ -22,13 +22,16 @@ def pytest_addoption(parser):
     parser.addoption(
         "--docker", action="store_true", help="run the tests that need a Docker engine, and fail without one"
     )
+    parser.addoption("--slow", action="store_true", help="run also those that take many seconds without an engine")
 
 
 def pytest_collection_modifyitems(config, items):
-    if not config.getoption("--docker"):
-        for item in items:
-            if "docker" in item.keywords:
-                item.add_marker(pytest.mark.skip(reason="needs --docker; `make test` gives it"))
+    docker, slow = config.getoption("--docker"), config.getoption("--slow")
+    for item in items:
+        if "docker" in item.keywords and not docker:
+            item.add_marker(pytest.mark.skip(reason="needs --docker; `make test` gives it"))
+        elif "slow" in item.keywords and not (docker or slow):
+            item.add_marker(pytest.mark.skip(reason="slow: needs --slow or --docker; `make test` gives it"))
 
 
 @pytest.fixture(autouse=True)

@@ -6,12 +6,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from queue import Empty, SimpleQueue
 
-from cellgauge import outputs, schedule, score
+from cellgauge import outputs, plan, schedule, score
 from cellgauge.engines import Cancel
 from cellgauge.pantry import Pantry
 from cellgauge.pipeline import Prepared, Reuse
 from cellgauge.schedule import Start
 from cellgauge.specs import Job, RunRecord, Scoring, State, TaskResult
+from cellgauge.store import REUSABLE
 from cellgauge.worker import Ended, Kit, Started, Worker
 
 TICK = 1.0
@@ -47,6 +48,7 @@ Progress = Started | Advanced | Finished | Scored
 
 @dataclass(frozen=True)
 class _Scores:
+    record: RunRecord
     scorings: Sequence[Scoring]
     results: Sequence[TaskResult]
     reason: str
@@ -95,11 +97,11 @@ class _Loop:
         self._told: dict[str, outputs.Progress] = {}
         self._scoring = 0
         able = [job for start in self._waiting for job in start.jobs if job.model not in prepared.unavailable]
-        self._pantry = Pantry(able, prepared.models, prepared.datasets, kit.engine, kit.store, kit.cache)
+        self._pantry = Pantry(able, prepared.models, prepared.datasets, kit.engine, kit.store, kit.cache, cancel)
         self._worker = Worker(prepared, kit, self._pantry, cancel, self._queue.put)
 
     def _has_to_run(self, job: Job) -> bool:
-        return job.id not in self._reuse.jobs and (self._kit.only is None or job.id in self._kit.only)
+        return job.id not in self._reuse.jobs and (self._kit.only is None or plan.place(job) in self._kit.only)
 
     def close(self) -> None:
         self._pantry.close()
@@ -143,8 +145,7 @@ class _Loop:
             self._scoring -= 1
             yield from (Scored(result, reused=False) for result in event.results)
             if event.reason and not self._cancel.asked:
-                for scoring in event.scorings:
-                    yield Scored(self._unscored(scoring, event.reason), reused=False)
+                yield from self._rescued(event)
         else:
             if isinstance(event, Started):
                 self._folders[event.job.id] = (event.job, event.folder)
@@ -154,11 +155,19 @@ class _Loop:
         if self._cancel.asked:
             self._waiting.clear()
         lessor = self._kit.site.lessor
-        devices = 0 if lessor is None else self._kit.slots * 8 if lessor.share else len(lessor.devices)
-        while start := schedule.pick(self._waiting, self._running, slots=self._kit.slots, devices=devices):
+        devices = 0 if lessor is None else len(lessor.devices)
+        if lessor is not None and lessor.share:
+            devices = max(devices, self._kit.slots * 8)  # how many fit is told by their memory
+        while start := schedule.pick(
+            self._waiting, self._running, slots=self._kit.slots + self._queueing(), devices=devices
+        ):
             self._waiting.remove(start)
             self._running.append(start)
             self._kit.executor.submit(self._work, start)
+
+    def _queueing(self) -> int:
+        """Count those that wait for a GPU, which somebody else may hold for hours: they fill no slot."""
+        return sum(bool(start.gpus) and start.jobs[0].id not in self._folders for start in self._running)
 
     def _advanced(self) -> Iterator[Advanced]:
         for job, folder in list(self._folders.values()):
@@ -185,20 +194,34 @@ class _Loop:
                 todo.setdefault(scoring.dataset, []).append(scoring)
             else:
                 yield Scored(self._unscored(scoring, record.reason, record.state), reused=False)
-        for dataset, scorings in todo.items():
-            self._scoring += 1
-            pairs = [(scoring, self._prepared.tasks[scoring.task]) for scoring in scorings]
-            make = functools.partial(
-                score.all_of, pairs, record, self._prepared.datasets[dataset], self._kit.store, self._kit.terms.run
-            )
-            self._kit.scorers.submit(make, functools.partial(self._scored, scorings))
+        for scorings in todo.values():
+            self._submit(record, scorings)
 
-    def _scored(self, scorings: Sequence[Scoring], results: Sequence[TaskResult] | None, reason: str) -> None:
-        self._queue.put(_Scores(scorings, results or (), reason))
+    def _submit(self, record: RunRecord, scorings: Sequence[Scoring]) -> None:
+        self._scoring += 1
+        pairs = [(scoring, self._prepared.tasks[scoring.task]) for scoring in scorings]
+        dataset = self._prepared.datasets[scorings[0].dataset]
+        make = functools.partial(score.all_of, pairs, record, dataset, self._kit.store, self._kit.terms.run)
+
+        def then(results: Sequence[TaskResult] | None, reason: str) -> None:
+            self._queue.put(_Scores(record, scorings, results or (), reason))
+
+        self._kit.scorers.submit(make, then)
+
+    def _rescued(self, event: _Scores) -> Iterator[Scored]:
+        """Of tasks that went down together: take what was kept before that, and try the others one at a time."""
+        for scoring in event.scorings:
+            kept = self._kit.store.intact_result(scoring.id)
+            if kept and kept.run == self._kit.terms.run and kept.output == event.record.output_of(scoring.dataset):
+                yield Scored(kept, reused=False)
+            elif len(event.scorings) > 1:
+                self._submit(event.record, [scoring])
+            else:
+                yield Scored(self._unscored(scoring, event.reason), reused=False)
 
     def _unscored(self, scoring: Scoring, reason: str, state: State = "infrastructure") -> TaskResult:
         result = score.failed(scoring, state, reason).model_copy(update={"run": self._kit.terms.run})
-        kept = self._kit.store.intact_result(scoring.id) if self._kit.refresh else None
-        if kept is None or kept.state != "ok":  # as with records, a good one is never replaced by one that failed
+        kept = self._kit.store.intact_result(scoring.id)
+        if kept is None or kept.state not in REUSABLE:  # a good one is never replaced by one that failed
             self._kit.store.keep_result(result)
         return result

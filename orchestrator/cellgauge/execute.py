@@ -102,8 +102,6 @@ def _try(launch: Launch, engine: Engine, terms: Terms, cancel: Cancel) -> _End:
     def once() -> _End:
         started, began = store.now_utc(), time.perf_counter()
         try:
-            if terms.fault:
-                raise terms.fault
             if cancel.asked:
                 return _End(Exit(code=None, cancelled=True), None, tuple(attempts))
             return _End(engine.run(launch, cancel), None, tuple(attempts))
@@ -135,6 +133,8 @@ def _try(launch: Launch, engine: Engine, terms: Terms, cancel: Cancel) -> _End:
                 disk.remove(path)
                 path.mkdir()
 
+    if terms.fault:
+        return _End(Exit(code=None), terms.fault)
     found: _End = Retrying(
         retry=retry_if_result(lambda end: bool(end.fault and not end.fault.lasting and not cancel.asked)),
         stop=stop_after_attempt(1 + terms.retries),
@@ -167,6 +167,8 @@ def _judge(one: Given, launch: Launch, end: _End, tail: Sequence[str]) -> ItemRe
             return _accept(one, launch.output, launch.verb, result)
     except ContractViolation as problem:
         return ItemRecord(name=name, state="contract_violation", reason=problem.message)
+    except MemoryError:
+        return ItemRecord(name=name, state="contract_violation", reason="the output is too large to be read here")
     except (OSError, ValidationError) as problem:
         reason = problem.strerror if isinstance(problem, OSError) else problem.errors()[0]["msg"]
         return ItemRecord(name=name, state="contract_violation", reason=f"the output cannot be read: {reason}")
@@ -246,4 +248,4 @@ def _tidy(done: Done, one: Work) -> None:
     """Remove what the cache holds anyway; a failed job keeps its input, so that it can be replayed."""
     if done.record.state == "ok":
         for name in (name for given in one.given for name in given.files):
-            (done.folder / "input" / name).unlink()
+            (done.folder / "input" / name).unlink(missing_ok=True)

@@ -94,6 +94,7 @@ def _snapshot(files: dict[str, bytes], place: Path) -> Path:
             for name, content in files.items():
                 (partial / name).parent.mkdir(parents=True, exist_ok=True)
                 (partial / name).write_bytes(content)
+                (partial / name).chmod(0o555 if content.startswith(b"#!") else 0o444)
             try:
                 partial.rename(place)
             except OSError:

@@ -56,6 +56,7 @@ class Meter:
         try:
             used = self._inventory.used_mb(one.uuid) if self._inventory else 0
         except GpuError as problem:
-            self.lost = problem.message
+            if problem.lasting:
+                self.lost = problem.message
         else:
             self._peaks[one.uuid] = max(used, self._peaks.get(one.uuid, 0))

@@ -2,17 +2,19 @@
 
 import threading
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 from cellgauge.data import view, weights
-from cellgauge.engines import Engine
+from cellgauge.engines import Cancel, Engine
 from cellgauge.errors import EngineError
 from cellgauge.request import Given
 from cellgauge.specs import Dataset, Job, JobDataset, Model
 from cellgauge.store import Store
 from cellgauge_model.contract import Item
+
+PACE = 0.2
 
 
 class Pantry:
@@ -29,9 +31,10 @@ class Pantry:
         engine: Engine,
         store: Store,
         cache: Path,
+        cancel: Cancel | None = None,
     ) -> None:
         self._models, self._datasets, self._engine, self._store = models, datasets, engine, store
-        self._cache = cache
+        self._cache, self._cancel = cache, cancel or Cancel()
         self._maker = ThreadPoolExecutor(1, thread_name_prefix="prepare")
         self._asker = ThreadPoolExecutor(2, thread_name_prefix="packages")
         self._made: dict[object, Future[Any]] = {}
@@ -52,7 +55,7 @@ class Pantry:
         StorageError
             If the cache cannot be written.
         """
-        return [self._view(one).result() for one in job.datasets]
+        return [self._wait(self._view(one)) for one in job.datasets]
 
     def weights(self, job: Job) -> Path | None:
         """The folder of a job's weights.
@@ -62,19 +65,30 @@ class Pantry:
         FetchError
             If they cannot be had.
         """
-        found: Path | None = self._weights(job).result()
+        found: Path | None = self._wait(self._weights(job))
         return found
 
     def packages(self, image: str) -> str:
         """The hash of the list of packages of an image; empty where the image cannot tell."""
         try:
-            return str(self._packages(image).result())
-        except EngineError:
+            return str(self._wait(self._packages(image)))
+        except (EngineError, CancelledError):
             return ""
 
     def close(self) -> None:
+        """Drop what nobody needs any more; after Ctrl-C nobody waits for a large view either."""
         for pool in (self._maker, self._asker):
-            pool.shutdown(wait=True, cancel_futures=True)
+            pool.shutdown(wait=not self._cancel.asked, cancel_futures=True)
+
+    def _wait(self, future: "Future[Any]") -> Any:
+        while True:
+            try:
+                return future.result(timeout=PACE)
+            except TimeoutError:
+                if future.done():  # it was its own
+                    raise
+                if self._cancel.asked:
+                    raise CancelledError from None
 
     def _view(self, one: JobDataset) -> "Future[Given]":
         dataset = self._datasets[one.name]

@@ -154,8 +154,7 @@ def _checked(specs: Iterable[DatasetSpec]) -> dict[str, Dataset]:
     found, problems = {}, []
     for spec in specs:
         try:
-            path, digest = fetch.fetch(spec)
-            found[spec.name] = check.check(spec, path, digest)
+            found[spec.name] = check.check(spec, *fetch.fetch(spec))
         except DatasetError as problem:
             problems.append(problem)
     if len(problems) == 1:
@@ -175,7 +174,12 @@ class Reuse:
 
 def reusable(chosen: Plan, store: Store) -> Reuse:
     """Find the jobs and scorings that need not be done again; what is damaged is computed again."""
-    records = ((job.id, store.intact(job.id)) for job in chosen.jobs)
-    jobs = frozenset(job_id for job_id, record in records if record is not None and store.whole(record))
-    results = ((one, store.intact_result(one.id)) for one in chosen.scorings if one.job in jobs)
-    return Reuse(jobs, frozenset(one.id for one, result in results if result and result.state in REUSABLE))
+    records = {job.id: store.intact(job.id) for job in chosen.jobs}
+    whole = {job: record for job, record in records.items() if record is not None and store.whole(record)}
+    good = set()
+    for one in (one for one in chosen.scorings if one.job in whole):
+        result = store.intact_result(one.id)
+        # Of the output that is there now: a job that was computed again may have given another.
+        if result and result.state in REUSABLE and result.output == whole[one.job].output_of(one.dataset):
+            good.add(one.id)
+    return Reuse(frozenset(whole), frozenset(good))

@@ -177,8 +177,14 @@ def job(model: ModelChoice, dataset: DatasetChoice, verb: Verb, shown: View, see
 def _scoring(job: Job, dataset: DatasetSpec, task: Task, seed: int, scored_with: Mapping[str, str]) -> Scoring:
     roles = {role: dataset.obs[role] for role in task.roles}
     fields = {"job": job.id, "task": task.name, "task_version": task.version, "roles": roles, "seed": seed}
-    scoring_id = identity({**fields, "dataset": dataset.name, "scored_with": dict(scored_with)})
-    return Scoring(id=scoring_id, model=job.model, variant=job.variant, dataset=dataset.name, **fields)
+    fields |= {"dataset": dataset.name, "scored_with": dict(scored_with)}
+    return Scoring(id=identity(fields), model=job.model, variant=job.variant, **fields)
+
+
+def place(job: Job) -> str:
+    """Name a job by what was asked for, whatever it is computed from: the same after its model was mended."""
+    datasets = [one.name for one in job.datasets]
+    return identity([job.model, job.variant, job.params, job.seed, datasets])
 
 
 def fields_of(job: Job) -> dict[str, str]:
@@ -192,7 +198,7 @@ def fields_of(job: Job) -> dict[str, str]:
 
 def scoring_fields(scoring: Scoring) -> dict[str, str]:
     """Spell out what a scoring's id is made of, beside the job's id and the versions of the libraries that score."""
-    raw = scoring.model_dump(mode="json", include={"task", "task_version", "roles", "seed"})
+    raw = scoring.model_dump(mode="json", include={"task", "task_version", "roles", "seed", "scored_with"})
     return dict(_flat("", raw))
 
 

@@ -2,16 +2,18 @@
 
 import functools
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from cellgauge import execute, images, outputs, score
+from cellgauge import execute, gpus, images, outputs, score
 from cellgauge.data import check, fetch, view, weights
 from cellgauge.engines import Cancel, Engine
 from cellgauge.errors import UsageError
 from cellgauge.pipeline import Site
 from cellgauge.request import Given, Terms, Work
-from cellgauge.specs import Dataset, DatasetSpec, Model, RunRecord, Spec, TaskResult
+from cellgauge.specs import Changes, Dataset, DatasetSpec, Model, RunRecord, Spec, TaskResult
 from cellgauge.store import Store
 from cellgauge_model.contract import Item
 from cellgauge_tasks import find
@@ -61,6 +63,7 @@ def reproduce(
     site: Site,
     cache: Path,
     image_of: Callable[[Model], images.Runnable],
+    cancel: Cancel,
 ) -> Difference:
     """Run a job again and compare. Nothing that is kept changes.
 
@@ -82,17 +85,19 @@ def reproduce(
     datasets = {name: _same(spec, record) for name, spec in specs.items()}
     with store.workspace(job.id) as folder:
         given = [_given(datasets[one.name], record, cache) for one in job.datasets]
-        cpus = record.limits.cpus if record.limits else 1
-        terms = Terms(cpus=cpus, weights=weights.write(model, job.variant, cache))
-        needs, cancel = model.spec.resources, Cancel()
-        if job.device == "gpu" and site.lessor is not None:
-            with site.lessor.lease(needs.gpus, needs.gpu_memory_mb, lambda: False) as devices:
-                uuids = tuple(one.uuid for one in devices)
-                terms = Terms(cpus=cpus, weights=terms.weights, gpus=uuids)
-                (done,), _ = execute.run([Work(job, given)], model, folder, engine, terms, cancel)
-        else:
+        limits = Changes(**record.limits.model_dump()) if record.limits else Changes()
+        terms = Terms(cpus=limits.cpus or 1, changes=limits, weights=weights.write(model, job.variant, cache))
+        with _lease(model, site, engine, cancel) if job.device == "gpu" else nullcontext(()) as devices:
+            terms = replace(terms, gpus=tuple(one.uuid for one in devices))
             (done,), _ = execute.run([Work(job, given)], model, folder, engine, terms, cancel)
         return _compare(record, done.record, model, datasets, store, folder)
+
+
+def _lease(model: Model, site: Site, engine: Engine, cancel: Cancel) -> AbstractContextManager[tuple[gpus.Device, ...]]:
+    needs = model.spec.resources
+    if site.lessor is None:
+        raise UsageError("it ran on a GPU, and none may be used now", "Without it the numbers would be others.")
+    return site.lessor.lease(needs.gpus, needs.gpu_memory_mb, lambda: cancel.asked, busy=engine.gpus_in_use)
 
 
 def _there(image: str) -> bool:
@@ -102,12 +107,12 @@ def _there(image: str) -> bool:
 
 
 def _same(spec: DatasetSpec, record: RunRecord) -> Dataset:
-    path, digest = fetch.fetch(spec)
+    path, digest, stamp = fetch.fetch(spec)
     wanted = next(one.view.sha256 for one in record.job.datasets if one.name == spec.name)
     if digest != wanted:
         hint = "Name the catalogue that has the right one with --catalog."
         raise UsageError(f"dataset '{spec.name}' is another file than that of the job: {digest}, not {wanted}", hint)
-    return check.check(spec, path, digest)
+    return check.check(spec, path, digest, stamp)
 
 
 def _given(dataset: Dataset, record: RunRecord, cache: Path) -> Given:
@@ -125,6 +130,9 @@ def _compare(
 
     declared = model.spec.determinism
     names = ", ".join(datasets)
+    kept = [outputs.digest(store.job_folder(before.job.id) / "output", name, before.job.verb) for name in datasets]
+    if kept != [before.output_of(name) for name in datasets]:
+        raise UsageError("the output that is kept was changed since it was checked", "Run it again with --refresh.")
     fields = {"job": before.job.id, "what": f"{before.job.model} on {names}", "determinism": declared}
     if now.state != "ok":
         reason = f"this time it ended as {now.state.replace('_', ' ')}: {now.reason}"

@@ -108,7 +108,8 @@ def own_folder(one: Work, launch: Launch, folder: Path) -> Path:
     _ask(one.job, one.given, launch, own / "input")
     for given in one.given:
         for name in given.files:
-            (launch.input / name).rename(own / "input" / name)
+            if os.path.lexists(launch.input / name):  # a process may have removed its copy
+                (launch.input / name).rename(own / "input" / name)
         if os.path.lexists(launch.output / given.item.name):
             (launch.output / given.item.name).rename(own / "output" / given.item.name)
     for path in _logs(folder):

@@ -46,7 +46,8 @@ def all_of(
     found = []
     for scoring, task in scorings:
         obs = functools.partial(view.annotations, dataset, scoring.roles)
-        found.append(run(scoring, record, task, embedding, obs).model_copy(update={"run": run_id}))
+        told = {"run": run_id, "output": record.output_of(scoring.dataset)}
+        found.append(run(scoring, record, task, embedding, obs).model_copy(update=told))
         store.keep_result(found[-1])
     return found
 

@@ -25,17 +25,16 @@ from typing import TypeVar
 from filelock import FileLock
 from pydantic import BaseModel, ValidationError
 
-from cellgauge import disk, owner
+from cellgauge import attempts, disk, owner
+from cellgauge.attempts import RECORD
 from cellgauge.disk import explained
 from cellgauge.errors import StorageError
-from cellgauge.specs import Attempt, Run, RunRecord, TaskResult, identity
-from cellgauge_model.contract import EMBEDDING, PREDICTION, write_atomically
+from cellgauge.specs import Run, RunRecord, TaskResult, identity
+from cellgauge_model.contract import CELLS, EMBEDDING, PREDICTION, write_atomically
 
 M = TypeVar("M", bound=BaseModel)
-RECORD = "record.json"
 ASIDE = ".aside"
 HISTORY_BYTES = 4 << 20
-KEPT_ATTEMPTS = 20
 REUSABLE = ("ok", "not_applicable")
 """States that another attempt would not change."""
 
@@ -55,13 +54,23 @@ class Store:
             If it cannot be written, or the disk is full.
         """
         with explained(self.root):
+            if not self.root.exists():
+                self.root.mkdir(parents=True, exist_ok=True)
             for name in ("jobs", "scores", "runs"):
-                (self.root / name).mkdir(parents=True, exist_ok=True)
+                self._make(self.root / name)
             probe = self.root / f".probe-{secrets.token_hex(4)}"
             try:
                 write_atomically(probe, "x" * 4096)
             finally:
                 probe.unlink(missing_ok=True)
+
+    def _make(self, folder: Path) -> None:
+        """Make a folder that those may write who may write the results folder."""
+        try:
+            folder.mkdir()
+            folder.chmod(self.root.stat().st_mode & 0o2777)
+        except FileExistsError:
+            pass
 
     def job_folder(self, job_id: str) -> Path:
         return self.root / "jobs" / job_id[:2] / job_id
@@ -97,14 +106,17 @@ class Store:
         """
         place = self.job_folder(record.job.id)
         with explained(place):
-            place.parent.mkdir(exist_ok=True)
+            self._make(place.parent)
             with self._locked():
                 before = self.intact(record.job.id)
-                if before is not None and before.state == "ok" and self.whole(before):
-                    if record.state != "ok" or not refresh:
-                        return record if refresh else before
+                if before is not None and self.whole(before):
+                    if not refresh:
+                        return before
+                    if record.state not in REUSABLE:
+                        attempts.note(record, before, place, folder)
+                        return record
                 elif before is not None:
-                    record = _inherit(record, before, place, folder)
+                    record = attempts.inherit(record, before, place, folder)
                 write_atomically(folder / RECORD, record.model_dump_json(indent=2))
                 folder.chmod(self.root.stat().st_mode & 0o2777)
                 if self.root.stat().st_mode & stat.S_IWGRP:
@@ -160,8 +172,9 @@ class Store:
         """Tell whether a job need not run again: it came to its end, and what it wrote is still there."""
         if record.state != "ok":
             return record.state in REUSABLE
-        folder, name = self.job_folder(record.job.id), EMBEDDING if record.job.verb == "embed" else PREDICTION
-        return all((folder / "output" / item.name / name).exists() for item in record.items)
+        folder = self.job_folder(record.job.id) / "output"
+        names = (EMBEDDING, CELLS) if record.job.verb == "embed" else (PREDICTION,)
+        return all((folder / item.name / name).exists() for item in record.items for name in names)
 
     def _score_file(self, scoring_id: str) -> Path:
         return self.root / "scores" / scoring_id[:2] / f"{scoring_id}.json"
@@ -169,7 +182,7 @@ class Store:
     def keep_result(self, result: TaskResult) -> None:
         path = self._score_file(result.scoring.id)
         with explained(path):
-            path.parent.mkdir(exist_ok=True)
+            self._make(path.parent)
             write_atomically(path, result.model_dump_json(indent=2))
 
     def result(self, scoring_id: str) -> TaskResult | None:
@@ -202,7 +215,7 @@ class Store:
         with explained(folder):
             if known.exists():
                 return known.read_text().strip()
-            folder.mkdir(exist_ok=True)
+            self._make(folder)
             packages = ask(image)
             name = identity(list(packages)) if packages else ""
             if name and not (folder / f"{name}.txt").exists():
@@ -220,7 +233,7 @@ class Store:
             "seconds": round(sum(record.seconds.values()) / max(1, len(record.together)), 2),
         }
         path = self.root / "history.jsonl"
-        with explained(path), path.open("a", encoding="utf-8") as file:
+        with suppress(OSError), path.open("a", encoding="utf-8") as file:  # it only advises
             file.write(json.dumps(line) + "\n")  # one short write, so that lines of several writers do not mix
 
     def history(self) -> dict[tuple[str, str, str], float]:
@@ -267,29 +280,6 @@ class Store:
 
     def job_ids(self) -> list[str]:
         return sorted(path.parent.name for path in (self.root / "jobs").glob(f"[!.]*/[!.]*/{RECORD}"))
-
-
-def _inherit(record: RunRecord, before: RunRecord, place: Path, folder: Path) -> RunRecord:
-    """Take over an earlier attempt, its logs and those before it."""
-    kept = folder / "attempts"
-    log = f"attempts/{before.run or 'run'}.txt"
-    with suppress(OSError):  # a log that cannot be kept is no reason to lose the record
-        kept.mkdir(exist_ok=True)
-        for path in [*(place / "attempts").glob("*"), place / "log.txt"]:
-            target = folder / log if path.name == "log.txt" else kept / path.name
-            if path.exists() and not target.exists():
-                path.rename(target)
-    earlier = Attempt(
-        run=before.run,
-        state=before.state,
-        phase=before.phase,
-        reason=before.reason,
-        exit_code=before.exit_code,
-        started=before.started,
-        seconds=before.seconds,
-        log=log if (folder / log).exists() else "",
-    )
-    return record.model_copy(update={"attempts": (*before.attempts, earlier, *record.attempts)[-KEPT_ATTEMPTS:]})
 
 
 def _read(path: Path, kind: type[M]) -> M | None:

@@ -1,6 +1,7 @@
 """Does one start of a model, in a thread of the executor: waits for what it needs, runs it, keeps what came out."""
 
 import functools
+import traceback
 from collections.abc import Callable, Sequence
 from concurrent.futures import CancelledError, Executor
 from contextlib import AbstractContextManager, nullcontext
@@ -9,7 +10,7 @@ from pathlib import Path
 
 from cellgauge import execute, gpus
 from cellgauge.engines import Cancel, Engine
-from cellgauge.errors import DatasetError, EngineError
+from cellgauge.errors import DatasetError, EngineError, StorageError
 from cellgauge.meter import Meter
 from cellgauge.pantry import Pantry
 from cellgauge.pipeline import Prepared, Site
@@ -49,7 +50,7 @@ class Kit:
     warm: bool = False
     refresh: bool = False
     only: frozenset[str] | None = None
-    """Jobs that may run; None: all that are not there."""
+    """Jobs that may run, as `plan.place` names them; None: all that are not there."""
 
     @property
     def inventory(self) -> gpus.Inventory | None:
@@ -86,7 +87,12 @@ class Worker:
     def do(self, start: Start) -> Ended:
         kit, store = self.kit, self.kit.store
         with store.workspace(start.jobs[0].id) as folder:
-            done, left, uses = self._executed(start, folder)
+            try:
+                done, left, uses = self._executed(start, folder)
+            except StorageError:
+                raise
+            except Exception as problem:  # a bug of ours, or of an engine, at one job is no reason to stop the others
+                done, left, uses = self._broken(start, folder, problem)
             told = {
                 "gpus": uses,
                 "packages": self.pantry.packages(start.jobs[0].image),
@@ -97,6 +103,19 @@ class Worker:
             if record.state == "ok":
                 store.note(record)
         return Ended(start, records, left)
+
+    def _broken(
+        self, start: Start, folder: Path, problem: Exception
+    ) -> tuple[list[execute.Done], list[Work], tuple[GpuUse, ...]]:
+        lines = traceback.format_exception(problem)
+        fault = EngineError(f"internal error: {type(problem).__name__}: {problem}", lasting=True, phase="run")
+        again = folder / "again"
+        again.mkdir()
+        (again / "log.txt").write_text("".join(lines))
+        terms = replace(self.kit.terms, fault=fault)
+        work = [Work(job, ()) for job in start.jobs]
+        model = self.prepared.models[start.jobs[0].model]
+        return *execute.run(work, model, again, self.kit.engine, terms, self.cancel), ()
 
     def _executed(self, start: Start, folder: Path) -> tuple[list[execute.Done], list[Work], tuple[GpuUse, ...]]:
         """Run the jobs of a start; a fault before that is a record too."""
@@ -146,8 +165,14 @@ class Worker:
             needs.gpu_memory_mb,
             lambda: self.cancel.asked,
             wait=self.kit.gpu_wait,
-            busy=self.kit.engine.gpus_in_use,
+            busy=lambda: self._busy(lessor),
         )
+
+    def _busy(self, lessor: gpus.Lessor) -> frozenset[str]:
+        try:
+            return self.kit.engine.gpus_in_use()
+        except EngineError:  # being restarted, perhaps: nobody can tell now, so nothing is taken now
+            return frozenset(one.uuid for one in lessor.devices)
 
 
 def _without_gpu(done: execute.Done, lost: str) -> execute.Done:

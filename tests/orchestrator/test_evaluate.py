@@ -5,6 +5,7 @@ from collections import Counter
 
 import pytest
 
+from cellgauge import plan
 from cellgauge.engines import Cancel, Exit
 from cellgauge.engines.function import FunctionEngine
 from cellgauge.errors import EngineError, ImageError
@@ -157,9 +158,9 @@ class TestLedger:
 class TestOnlyAndRefresh:
     def test_only_the_jobs_that_are_named_run(self, lab):
         prepared = lab.prepare(datasets=("d", "e", "f"))
-        chosen = prepared.plan.jobs[1].id
-        happened = lab.run(prepared, only=frozenset([chosen]))
-        assert [one.job.id for one in finished(happened)] == [chosen]
+        chosen = prepared.plan.jobs[1]
+        happened = lab.run(prepared, only=frozenset([plan.place(chosen)]))
+        assert [one.job for one in finished(happened)] == [chosen]
         assert lab.document(prepared).states == {"cancelled": 2, "ok": 1}
 
     def test_refresh_does_everything_again(self, lab):

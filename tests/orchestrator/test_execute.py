@@ -156,7 +156,10 @@ class TestRetries:
         assert RunRecord.model_validate_json(record.model_dump_json()) == record
 
     def test_an_attempt_without_a_log_does_not_name_one(self, tmp_path):
-        record, folder = run_function(tmp_path, failing(), retries=1, fault=EngineError("the engine is away"))
+        def away(launch):
+            raise EngineError("the engine is away")
+
+        record, folder = run_function(tmp_path, away, retries=1)
         assert [one.log for one in record.attempts] == [""]
         assert not (folder / "attempts").exists()
 

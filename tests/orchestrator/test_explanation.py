@@ -30,7 +30,8 @@ def keep(store, job, state="ok", reason=""):
     with store.workspace(job.id) as folder:
         for item in items:
             (folder / "output" / item.name).mkdir(parents=True)
-            (folder / "output" / item.name / "embedding.npy").touch()
+            for name in ("embedding.npy", "cells.txt"):
+                (folder / "output" / item.name / name).touch()
         store.keep(folder, record.model_copy(update={"items": items}))
 
 

@@ -22,7 +22,8 @@ PLAN = Plan(jobs=(JOB,), scorings=(SCORING,))
 def keep(store, state="ok", **fields):
     with store.workspace(JOB.id) as folder:
         (folder / "output" / "d").mkdir(parents=True)
-        (folder / "output" / "d" / "embedding.npy").touch()
+        for name in ("embedding.npy", "cells.txt"):
+            (folder / "output" / "d" / name).touch()
         return store.keep(folder, made_record(state=state, job=JOB, **fields))
 
 
@@ -99,7 +100,7 @@ class TestReuse:
         (store.job_folder(JOB.id) / "output" / "d" / "embedding.npy").unlink()
         assert reusable(PLAN, store) == Reuse()
 
-    @pytest.mark.parametrize("content", ["", "{", '{"state": "ok"}', "\0" * 100])
+    @pytest.mark.parametrize("content", ["", "{", '{"state": "ok"}', "\0" * 100], ids=range(4))
     def test_what_is_damaged_is_computed_again_and_replaced(self, store, content):
         keep(store)
         store.keep_result(failed(SCORING, "not_applicable", ""))

@@ -7,10 +7,11 @@ from pathlib import Path
 import pytest
 
 from cellgauge import owner
+from cellgauge.attempts import KEPT_ATTEMPTS
 from cellgauge.disk import link
 from cellgauge.errors import StorageError
 from cellgauge.specs import Attempt, RunRecord, Scoring
-from cellgauge.store import KEPT_ATTEMPTS, Store
+from cellgauge.store import Store
 from support import a_job, made_record
 
 
@@ -35,7 +36,8 @@ def test_a_job_that_was_interrupted_leaves_no_record_and_no_folder(store):
 
 def write_output(folder):
     (folder / "output" / "d").mkdir(parents=True)
-    (folder / "output" / "d" / "embedding.npy").write_text("x")
+    for name in ("embedding.npy", "cells.txt"):
+        (folder / "output" / "d" / name).write_text("x")
 
 
 def test_a_better_attempt_replaces_a_failed_one_and_never_the_other_way(store):

@@ -71,6 +71,7 @@ def test_a_failure_is_data_and_the_others_finish(cellgauge, made_catalog, engine
     assert "model error" in shown.stdout
 
 
+@pytest.mark.slow
 def test_scores_are_those_of_the_cells_in_ones_own_order(cellgauge, made_catalog, made):
     """The shell model's embedding is known, so is the score; a row that stands against another's label shows."""
     import numpy as np
@@ -87,6 +88,7 @@ def test_scores_are_those_of_the_cells_in_ones_own_order(cellgauge, made_catalog
     assert json.loads(done.stdout)["results"][0]["scores"][0]["value"] == pytest.approx(expected, abs=1e-6)
 
 
+@pytest.mark.slow
 def test_a_job_that_ran_out_of_time_runs_again_and_one_that_is_done_does_not(cellgauge, made_catalog):
     arguments = ["run", *common(made_catalog, "local"), "-m", "misbehave", "-t", "embedding"]
     for how, limit, again in (("hang", "1", "timeout"), ("well", "60", "ok, from the cache")):
@@ -108,6 +110,7 @@ def test_a_term_signal_stops_what_runs_like_ctrl_c(cellgauge, made_catalog):
     assert (process.returncode, "stopped on request" in error) == (130, True)
 
 
+@pytest.mark.slow
 def test_an_output_that_was_changed_since_is_not_scored(cellgauge, made_catalog, tmp_path):
     import numpy as np
 
@@ -119,6 +122,7 @@ def test_an_output_that_was_changed_since_is_not_scored(cellgauge, made_catalog,
     assert (found["state"], "was changed since it was checked" in found["reason"]) == ("infrastructure", True)
 
 
+@pytest.mark.slow
 def test_an_edited_model_runs_again(cellgauge, made_catalog, tmp_path, models):
     import shutil
 
@@ -142,12 +146,14 @@ def test_an_edited_model_runs_again(cellgauge, made_catalog, tmp_path, models):
     assert "from the cache" not in cellgauge(*arguments).stderr
 
 
+@pytest.mark.slow
 def test_only_models_with_something_to_do_are_made(cellgauge, made_catalog, tmp_path):
     """no_change only predicts, no task scores that: its image is not looked for, and `all` is no trouble."""
     done = cellgauge("run", *common(made_catalog, "local"), "-m", "no_change,random", "-t", "embedding", "--json")
     assert (done.returncode, json.loads(done.stdout)["states"]) == (0, {"not_applicable": 1, "ok": 1})
 
 
+@pytest.mark.slow
 def test_a_failed_job_that_is_mended_completes_the_table(cellgauge, made_catalog, tmp_path):
     arguments = ["run", *common(made_catalog, "local"), "-m", "misbehave", "-t", QUICK, "--timeout"]
     assert cellgauge(*arguments, "1", "--set", "misbehave.how=hang").returncode == 1
@@ -181,6 +187,7 @@ def test_ctrl_c_stops_what_runs_and_keeps_what_is_finished(cellgauge, made_catal
         assert docker.from_env().containers.list(all=True, filters=mine) == []
 
 
+@pytest.mark.slow
 def test_several_seeds_and_variants_each_have_their_row(cellgauge, made_catalog):
     done = cellgauge(
         "run", *common(made_catalog, "local"), "-m", "random", "-t", "embedding", "-s", "1", "-s", "2", "-j", "2"
@@ -190,6 +197,7 @@ def test_several_seeds_and_variants_each_have_their_row(cellgauge, made_catalog)
     assert "2 of 2 results" in done.stdout
 
 
+@pytest.mark.slow
 def test_a_plan_tells_what_runs_what_is_reused_and_what_is_skipped(cellgauge, made_catalog, engine_name):
     arguments = [*common(made_catalog, engine_name), "-m", "random,no_change", "-t", QUICK, "--json"]
     before = json.loads(cellgauge("plan", *arguments).stdout)
@@ -257,6 +265,7 @@ def test_without_docker_the_local_engine_is_taken_and_says_why(monkeypatch):
     assert said.startswith("local local engine, because no Docker engine answers (No such file or directory)")
 
 
+@pytest.mark.slow
 def test_a_model_that_cannot_run_stops_no_other(cellgauge, made_catalog, tmp_path):
     folder = tmp_path / "elsewhere" / "image_only"
     folder.mkdir(parents=True)
@@ -270,6 +279,7 @@ def test_a_model_that_cannot_run_stops_no_other(cellgauge, made_catalog, tmp_pat
     assert found["image_only"] == ("infrastructure", "model 'image_only' is an image alone")
 
 
+@pytest.mark.slow
 def test_an_output_that_was_deleted_is_made_again(cellgauge, made_catalog, tmp_path):
     arguments = ["run", *common(made_catalog, "local"), "-m", "random", "-t"]
     assert cellgauge(*arguments, "embedding").returncode == 0
@@ -279,6 +289,7 @@ def test_an_output_that_was_deleted_is_made_again(cellgauge, made_catalog, tmp_p
     assert (again.returncode, lost.exists()) == (0, True)
 
 
+@pytest.mark.slow
 def test_what_was_set_is_in_the_table_and_warnings_too(cellgauge, made_catalog):
     done = cellgauge(
         "run", *common(made_catalog, "local"), "-m", "pca", "-t", "embedding", "--set", "pca.n_components=45"
@@ -287,6 +298,7 @@ def test_what_was_set_is_in_the_table_and_warnings_too(cellgauge, made_catalog):
     assert "39 components instead of 45: there are no more" in done.stdout.replace("\n", " ")
 
 
+@pytest.mark.slow
 def test_an_embedding_comes_back_in_the_order_of_ones_own_cells(cellgauge, made_catalog, made, tmp_path):
     import numpy as np
 

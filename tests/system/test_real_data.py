@@ -54,6 +54,7 @@ def test_every_real_dataset_can_be_checked_and_shown(entries, real_data):
         assert mapped.var_names.str.startswith("ENS").all()
 
 
+@pytest.mark.slow
 def test_recovered_counts_give_the_very_scores_of_the_counted_ones(entries, tmp_path):
     fields = {**entries["pbmc68k_reduced"], "gene_columns": {}}
     (tmp_path / "real.yaml").write_text(yaml.safe_dump({"datasets": {"counted": fields}}))

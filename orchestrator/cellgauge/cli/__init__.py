@@ -1,6 +1,7 @@
 """The command line: parse, call, show. Only here are errors turned into words and exit codes."""
 
 import io
+import os
 import sys
 import traceback
 from typing import Annotated
@@ -10,7 +11,7 @@ import typer
 import cellgauge
 from cellgauge.cli import again, background, cleaning, doctor, listing, results, run
 from cellgauge.cli.output import out, show_error
-from cellgauge.errors import CellgaugeError
+from cellgauge.errors import CellgaugeError, Interrupted
 
 app = typer.Typer(
     name="cellgauge",
@@ -64,6 +65,9 @@ def main() -> None:
             traceback.print_exc()
         message, hint, code = explain(problem)
         show_error(message, hint, as_json=as_json)
+        if isinstance(problem, Interrupted):  # threads may still write a view or hash weights, for nobody
+            sys.stdout.flush()
+            os._exit(code)
         sys.exit(code)
 
 

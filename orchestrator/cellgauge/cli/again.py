@@ -28,38 +28,36 @@ def retry(
     as_json: options.Json = False,
 ) -> None:
     """Run again only what failed in a run, as it was asked for then, with other limits if you like."""
+    from cellgauge import plan as planning
     from cellgauge.cli import background, perform
-    from cellgauge.errors import UnknownNameError, UsageError
+    from cellgauge.errors import UsageError
+    from cellgauge.report import document
     from cellgauge.specs import Changes, State
     from cellgauge.store import Store
 
     wanted = tuple(options.split(states or [])) or (*FAILED, "cancelled")
     for state in wanted:
         if state not in get_args(State):
-            raise UnknownNameError("state", state, get_args(State))
+            raise UsageError(f"no state named '{state}'", f"Known: {', '.join((*FAILED, 'cancelled'))}.")
     found = background.named(run, Store(setup.settings(results=results).results))
     if found.asked is None:
         raise UsageError(f"run {found.id} was made by an earlier cellgauge", "Give its command again.")
     places = {name: [Path(path) for path in paths] for name, paths in found.places.items()}
     chosen = setup.settings(engine=engine or found.engine, gpus=gpus, results=results, **places)
     store = Store(chosen.results)
-    ended = {job.id: _state(store, job.id) for job in found.plan.jobs}
-    only = tuple(job for job, state in ended.items() if state in wanted)
+    entries = document.collect(found, store)
+    bad = {entry.job for entry in entries.results if entry.state in wanted}
+    only = tuple(planning.place(job) for job in found.plan.jobs if job.id in bad)
     if not only:
         out.print(f"nothing in run {found.id} ended as {', '.join(wanted)}", soft_wrap=True)
-        raise typer.Exit(0)
-    say(f"{len(only)} of {len(ended)} jobs are run again")
+        raise typer.Exit(0 if entries.complete else 1)
+    say(f"{len(only)} of {len(found.plan.jobs)} jobs are looked at again")
     changed = Changes.parse(options.split(limits or [])).model_dump(exclude_none=True)
     changes = found.asked.changes.model_copy(update=changed)
     asked = found.asked.model_copy(
         update={"only": only, "refresh": False, "changes": changes, "gpus": gpus or found.asked.gpus}
     )
     raise typer.Exit(perform.perform(asked, chosen, as_json=as_json))
-
-
-def _state(store: "Store", job: str) -> str:
-    record = store.intact(job)
-    return record.state if record else "cancelled"
 
 
 def reproduce(
@@ -76,7 +74,9 @@ def reproduce(
     The exit code is 0 if they agree as far as the model's manifest says that they should.
     """
     from cellgauge import catalog, reproduce
-    from cellgauge.errors import UsageError
+    from cellgauge.cli.live import catch
+    from cellgauge.engines import Cancel
+    from cellgauge.errors import Interrupted, UsageError
     from cellgauge.report import difference
     from cellgauge.specs import Asked
     from cellgauge.store import Store
@@ -96,9 +96,14 @@ def reproduce(
     site = setup.site(asked, chosen, [models[name]])
     if lacks := site.lacks(models[name]):
         raise UsageError(f"{name} cannot run: {lacks}")
-    found = reproduce.reproduce(
-        record, models[name], specs, store, isolation, site, chosen.cache, setup.present(isolation, chosen)
-    )
+    if site.device(models[name]) != record.job.device:
+        raise UsageError(f"it ran on the {record.job.device}, and --gpus says otherwise")
+    cancel = Cancel()
+    catch(cancel)
+    image_of = setup.present(isolation, chosen)
+    found = reproduce.reproduce(record, models[name], specs, store, isolation, site, chosen.cache, image_of, cancel)
+    if cancel.asked:
+        raise Interrupted("stopped on request")
     if as_json:
         show_json(found)
     else:

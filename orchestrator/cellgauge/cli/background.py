@@ -43,12 +43,15 @@ def start(chosen: "Settings", *, as_json: bool) -> int:
             preexec_fn=_ignore_hangup,
         )
     until = time.monotonic() + PATIENCE
-    while time.monotonic() < until and process.poll() is None and kept.run(run_id) is None:
+    while time.monotonic() < until and process.poll() is None and not _prepared(kept, run_id):
         time.sleep(0.1)
-    if process.poll() not in (None, 0) and kept.run(run_id) is None:
+    if process.poll() not in (None, 0) and not _prepared(kept, run_id):
         err.print(clean(log.read_text(errors="replace")), markup=False, soft_wrap=True, end="")
-        log.unlink()
+        for path in (log, kept.run_file(run_id, "json")):
+            path.unlink(missing_ok=True)
         return int(process.poll() or 1)
+    if not _prepared(kept, run_id):
+        say("it still gets its images and datasets")
     process.returncode = 0  # it is nobody's child from here on
     if as_json:
         show_json({"run": run_id, "log": str(log.absolute()), "pid": process.pid})
@@ -56,6 +59,11 @@ def start(chosen: "Settings", *, as_json: bool) -> int:
         out.print(f"run {run_id} goes on in the background", soft_wrap=True)
         out.print(f"  cellgauge status {run_id}\n  cellgauge logs -f {run_id}\n  cellgauge cancel {run_id}")
     return 0
+
+
+def _prepared(store: "Store", run_id: str) -> bool:
+    run = store.run(run_id)
+    return run is not None and run.prepared
 
 
 def _ignore_hangup() -> None:
@@ -70,12 +78,18 @@ def status(
 ) -> None:
     """Show what runs do: how much is done, what runs now, and how far it is."""
     from cellgauge import settings
+    from cellgauge.errors import StorageError
     from cellgauge.report import progress
     from cellgauge.store import Store
 
     store = Store(settings.read(results=results).results)
     if not run:
-        found = [progress.look(one, store) for id in store.run_ids()[-20:] if (one := store.run(id))]
+        found = []
+        for id in store.run_ids()[-20:]:
+            try:
+                found += [progress.look(one, store)] if (one := store.run(id)) else []
+            except StorageError as problem:  # one damaged file must not hide the others
+                say(problem.message)
         show_json([one.model_dump(mode="json") for one in found]) if as_json else out.print(progress.table(found))
         return
     told = progress.look(named(run, store), store)
@@ -167,7 +181,7 @@ def cancel(
     if whose is None or (whose.machine, whose.namespace) != (here.machine, here.namespace):
         raise UsageError(f"run {found.id} runs on another machine", "Give this command there.")
     try:
-        os.kill(whose.pid, signal.SIGINT)
+        os.kill(whose.pid, signal.SIGTERM)  # SIGINT is ignored by what a script has put into the background
     except PermissionError as problem:
         raise UsageError(f"run {found.id} is another user's", "Ask them to stop it.") from problem
     until = time.monotonic() + PATIENCE

@@ -94,7 +94,7 @@ class _Screen:
                 self._failed += record.state not in ("ok", "not_applicable")
                 finished(record, reused, self._store)
             case Scored(result, reused):
-                self._scored += 1
+                self._scored += result.state == "ok"
                 if reused:
                     return
                 if result.state == "ok" and not err.is_terminal:
@@ -120,7 +120,7 @@ class _Screen:
         left = list(self._waiting.values())
         left += [max(0.0, self._expected.get(id, 0) - (now - since)) for id, (_, since, _) in self._running.items()]
         known = [seconds for seconds in left if seconds != schedule.UNKNOWN]
-        if not left or not known:
+        if not left or not sum(known):
             return ""
         return f", {'at least ' if len(known) < len(left) else 'about '}{duration(sum(known) / self._slots)} left"
 
@@ -142,13 +142,13 @@ def finished(record: RunRecord, reused: bool, store: Store) -> None:
     if reused:
         err.print(escape(f"{label(record.job)}: {record.state}, from the cache  [{record.job.id[:8]}]"), soft_wrap=True)
         return
-    line = f"{label(record.job)}: {record.state.replace('_', ' ')}, {sum(record.seconds.values()):.1f} s"
+    where = f" in phase '{record.phase}'" if record.phase else ""
+    line = f"{label(record.job)}: {record.state.replace('_', ' ')}{where}, {sum(record.seconds.values()):.1f} s"
     line += f"  [{record.job.id[:8]}]"
     if record.state in ("ok", "not_applicable"):
         err.print(escape(line), soft_wrap=True)
         return
-    where = f" in phase '{record.phase}'" if record.phase else ""
-    err.print(f"[red]{escape(line)}: {escape(printable(record.reason))}{where}[/red]", soft_wrap=True)
+    err.print(f"[red]{escape(line)}: {escape(printable(record.reason))}[/red]", soft_wrap=True)
     if len(record.attempts):
         err.print(f"    attempt {len(record.attempts) + 1}; the others: cellgauge show {record.job.id[:8]}")
     for text in record.log_tail[-5:]:

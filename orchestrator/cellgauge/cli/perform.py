@@ -2,18 +2,20 @@
 
 import shlex
 import sys
-from contextlib import closing
+from collections.abc import Iterable, Iterator
+from contextlib import closing, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from cellgauge.cli import setup
 from cellgauge.cli.output import out, say, show_json
 
 if TYPE_CHECKING:
     from cellgauge.engines import Engine
+    from cellgauge.evaluate import Progress
     from cellgauge.pipeline import Prepared, Reuse, Site
     from cellgauge.settings import Settings
-    from cellgauge.specs import Asked, Run
+    from cellgauge.specs import Asked, Plan, Run, State
     from cellgauge.store import Store
 
 
@@ -22,40 +24,53 @@ def perform(
 ) -> int:
     """Prepare, run, score and show; return the exit code: 0 if every planned result is there."""
     from cellgauge import pipeline, store
-    from cellgauge.errors import Interrupted
+    from cellgauge import plan as planning
+    from cellgauge.errors import CellgaugeError, Interrupted, StorageError, UsageError
     from cellgauge.report import document, table
 
     kept = store.Store(chosen.results)
     kept.prepare()
     engine = setup.engine(chosen)
+    if run_id:  # detached: others may ask for it from now on
+        kept.keep_run(_started(asked, chosen, run_id, engine.name, None))
     for left in (*kept.sweep(), *engine.sweep()):
         say(f"removed, left by a run that was killed: {left}")
-    with setup.ensured(engine, chosen, asked.changes.pull) as image_of:
-        prepared, site = setup.prepare(asked, chosen, image_of)
-    reuse = pipeline.reusable(prepared.plan, kept)
-    this = _started(prepared, asked, chosen, run_id or store.new_run_id(), engine.name)
-    kept.keep_run(this)
     try:
-        _evaluate(this, prepared, reuse, site, engine, kept, chosen, events)
-    except Interrupted:
-        kept.keep_run(this.model_copy(update={"ended": store.now_utc(), "outcome": "cancelled"}))
+        with setup.ensured(engine, chosen, asked.changes.pull) as image_of:
+            prepared, site = setup.prepare(asked, chosen, image_of)
+    except BaseException:
+        if run_id and (begun := kept.run(run_id)):
+            kept.keep_run(begun.model_copy(update={"ended": store.now_utc(), "outcome": "failed"}))
+        raise
+    if asked.only is not None and not {planning.place(job) for job in prepared.plan.jobs} & set(asked.only):
+        raise UsageError("none of these jobs is in the plan any more", "Give the command of the run again.")
+    reuse = pipeline.reusable(prepared.plan, kept)
+    this = _started(asked, chosen, run_id or store.new_run_id(), engine.name, prepared.plan)
+    kept.keep_run(this)
+    failures: dict[str, tuple[State, str]] = {}
+    try:
+        _evaluate(this, prepared, reuse, site, engine, kept, chosen, events, failures)
+    except CellgaugeError as problem:
+        outcome: Any = "cancelled" if isinstance(problem, Interrupted) else "failed"
+        with suppress(StorageError):  # the disk may be full, which is said below
+            kept.keep_run(this.model_copy(update={"ended": store.now_utc(), "outcome": outcome, "failures": failures}))
         say(f"what there is: cellgauge show {this.id}")
         raise
-    this = this.model_copy(update={"ended": store.now_utc()})
-    outcome = document.collect(this, kept)
-    kept.keep_run(this.model_copy(update={"outcome": "complete" if outcome.complete else "incomplete"}))
+    this = this.model_copy(update={"ended": store.now_utc(), "failures": failures})
+    found = document.collect(this, kept)
+    kept.keep_run(this.model_copy(update={"outcome": "complete" if found.complete else "incomplete"}))
     if as_json:
-        show_json(outcome)
+        show_json(found)
     else:
-        out.print(table.render(outcome, prepared.tasks))
+        out.print(table.render(found, prepared.tasks))
         out.print(f"results: {kept.root.absolute()}  (again: cellgauge show {this.id})", soft_wrap=True)
-    return 0 if outcome.complete else 1
+    return 0 if found.complete else 1
 
 
-def _started(prepared: "Prepared", asked: "Asked", chosen: "Settings", run_id: str, engine: str) -> "Run":
+def _started(asked: "Asked", chosen: "Settings", run_id: str, engine: str, plan: "Plan | None") -> "Run":
     import cellgauge
     from cellgauge import owner, store
-    from cellgauge.specs import Run
+    from cellgauge.specs import Plan, Run
 
     places = {"catalog": chosen.catalog, "models_path": chosen.models_path}
     return Run(
@@ -66,7 +81,8 @@ def _started(prepared: "Prepared", asked: "Asked", chosen: "Settings", run_id: s
         owner=owner.me().token,
         asked=asked,
         places={name: [str(path.absolute()) for path in paths] for name, paths in places.items()},
-        plan=prepared.plan,
+        plan=plan or Plan(jobs=(), scorings=()),
+        prepared=plan is not None,
         cellgauge=cellgauge.__version__,
     )
 
@@ -75,6 +91,17 @@ def _words() -> list[str]:
     """The command line as a person gave it."""
     words = sys.argv[1:]
     return words[: words.index("--run-id")] if "--run-id" in words else words
+
+
+def _noted(happens: "Iterable[Progress]", failures: "dict[str, tuple[State, str]]") -> "Iterator[Progress]":
+    """Note what fails in this run, since a good result of before may stay in the store."""
+    from cellgauge.evaluate import Scored
+    from cellgauge.store import REUSABLE
+
+    for one in happens:
+        if isinstance(one, Scored) and one.result.state not in REUSABLE:
+            failures[one.result.scoring.id] = (one.result.state, one.result.reason)
+        yield one
 
 
 def _evaluate(
@@ -86,6 +113,7 @@ def _evaluate(
     kept: "Store",
     chosen: "Settings",
     events: Path | None,
+    failures: "dict[str, tuple[State, str]]",
 ) -> None:
     from cellgauge import evaluate, executors
     from cellgauge.cli.live import follow
@@ -99,11 +127,12 @@ def _evaluate(
     asked = this.asked
     assert asked is not None  # noqa: S101 - set where `this` was made
     cancel = Cancel()
+    gpus = len(site.lessor.devices) if site.lessor else 0
     kit = Kit(
         store=kept,
         engine=engine,
         engine_version=engine.check(),
-        executor=executors.make(f"threads:{chosen.jobs}"),
+        executor=executors.make(f"threads:{chosen.jobs + gpus}"),
         slots=chosen.jobs,
         scorers=Scorers(chosen.scorers),
         cache=chosen.cache,
@@ -121,7 +150,7 @@ def _evaluate(
     try:
         # Closed, since otherwise what runs would go on where something breaks in between: a full disk, a lost terminal.
         with closing(evaluate.evaluate(prepared, reuse, kit, cancel)) as happening:
-            progress = record(happening, this, files)
+            progress = record(_noted(happening, failures), this, files)
             follow(progress, this, kept, cancel, chosen.jobs, {job.id for job in this.plan.jobs} - done)
     finally:
         try:

@@ -13,6 +13,8 @@ if TYPE_CHECKING:
 
 ALL = ["all"]
 SEEDS = ["42"]
+LEAST_MEMORY = 6
+"""MiB, of a container."""
 
 
 def run(
@@ -145,9 +147,15 @@ def _asked(
     allow: list[str] | None,
     **more: Any,
 ) -> "Asked":
+    from cellgauge import executors
+    from cellgauge.errors import UsageError
     from cellgauge.specs import Asked, Changes, relaxations
 
     changes = Changes.parse(options.split(limits or []))
+    if changes.cpus and changes.cpus > executors.cpus():
+        raise UsageError(f"--limit cpus={changes.cpus}: there are {executors.cpus()}")
+    if changes.memory_mb and changes.memory_mb < LEAST_MEMORY:
+        raise UsageError(f"--limit memory: less than the {LEAST_MEMORY} MiB that an engine takes", "Give a unit: 16GB.")
     if timeout is not None and changes.time is None:
         changes = changes.model_copy(update={"time": timeout})
     return Asked(

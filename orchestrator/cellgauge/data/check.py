@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from cellgauge.data.fetch import stamp
 from cellgauge.errors import DatasetError
 from cellgauge.specs import Dataset, DatasetSpec
 
@@ -38,8 +39,13 @@ def read(path: Path, *, backed: bool) -> "anndata.AnnData":
         ) from problem
 
 
-def check(spec: DatasetSpec, path: Path, sha256: str) -> Dataset:
+def check(spec: DatasetSpec, path: Path, sha256: str, hashed: tuple[int, ...]) -> Dataset:
     """Check a dataset against its entry.
+
+    Parameters
+    ----------
+    hashed
+        The stamp of the file when it was hashed: it must be that very file still.
 
     Raises
     ------
@@ -56,15 +62,11 @@ def check(spec: DatasetSpec, path: Path, sha256: str) -> Dataset:
                 hint += " adata.obs_names_make_unique() and var_names_make_unique() number repeated ids."
             raise DatasetError(f"dataset '{spec.name}' ({path}): {lines}", hint)
         genes = len(_genes(spec, adata))
-        return Dataset(spec=spec, path=path, sha256=sha256, stamp=stamp(path), n_cells=adata.n_obs, n_genes=genes)
+        if stamp(path) != hashed:
+            raise DatasetError(f"{path} was changed while it was read", "Run the same command again.")
+        return Dataset(spec=spec, path=path, sha256=sha256, stamp=hashed, n_cells=adata.n_obs, n_genes=genes)
     finally:
         adata.file.close()
-
-
-def stamp(path: Path) -> tuple[int, ...]:
-    """Tell a file from another one that takes its place."""
-    status = path.stat()
-    return status.st_ino, status.st_size, status.st_mtime_ns
 
 
 def reread(dataset: Dataset, *, backed: bool) -> "anndata.AnnData":

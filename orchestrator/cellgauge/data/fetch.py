@@ -10,15 +10,25 @@ from cellgauge.errors import FetchError
 from cellgauge.specs import DatasetSpec
 
 
-def fetch(spec: DatasetSpec) -> tuple[Path, str]:
-    """Return a dataset's path and its SHA-256.
+def fetch(spec: DatasetSpec) -> tuple[Path, str, tuple[int, ...]]:
+    """Return a dataset's path, its SHA-256, and the stamp of the file that was hashed.
 
     Raises
     ------
     FetchError
         If the file is not there, cannot be read, or is another one than the catalogue says.
     """
-    return verified(f"dataset '{spec.name}'", spec.source, spec.sha256s)
+    what = f"dataset '{spec.name}'"
+    path = locate(what, spec.source)
+    before = stamp(path) if path.exists() else ()
+    path, digest = verified(what, spec.source, spec.sha256s)
+    return path, digest, before
+
+
+def stamp(path: Path) -> tuple[int, ...]:
+    """Tell a file from another one that takes its place."""
+    status = path.stat()
+    return status.st_ino, status.st_size, status.st_mtime_ns
 
 
 def verified(what: str, source: str, sha256s: Collection[str]) -> tuple[Path, str]:

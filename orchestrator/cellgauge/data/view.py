@@ -5,17 +5,21 @@ import hashlib
 import os
 import secrets
 import shutil
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cellgauge.data.check import read, reread
+from cellgauge.data.fetch import stamp
 from cellgauge.disk import explained
 from cellgauge.errors import DatasetError
 from cellgauge.specs import Dataset, View
+from cellgauge_model import contract
 
 if TYPE_CHECKING:
     import pandas as pd
 
+SEAL = "seal"
 INTEGER_TOLERANCE = 0.002
 """How far, relative to its size plus 10, a recovered count may lie from an integer (files round to 3 or 4 digits)."""
 
@@ -31,13 +35,37 @@ def write(dataset: Dataset, view: View, cache: Path) -> Path:
         If the cache cannot be written.
     """
     path = cache / "views" / view.id / "view.h5ad"
-    if path.exists():
+    if _untouched(path):
         return path
     adata = make(dataset, view)
     with explained(path, "CELLGAUGE_CACHE"):
         path.parent.mkdir(parents=True, exist_ok=True)
         _write(adata, path)
+        contract.write_atomically(path.with_name(SEAL), _seal(path))
     return path
+
+
+def _untouched(path: Path) -> bool:
+    """Tell whether a view is there as it was written: failed jobs link to it, and somebody may have edited it there."""
+    seal = path.with_name(SEAL)
+    with suppress(FileNotFoundError):
+        if (sealed := seal.read_text()) == _stamped(path, sealed.split()[-1]):
+            return True
+        now = _seal(path)
+        if now.split()[-1] == sealed.split()[-1]:  # copied, perhaps with the whole cache
+            with explained(seal, "CELLGAUGE_CACHE"):
+                contract.write_atomically(seal, now)
+            return True
+    return False
+
+
+def _seal(path: Path) -> str:
+    with path.open("rb") as file:
+        return _stamped(path, hashlib.file_digest(file, "sha256").hexdigest())
+
+
+def _stamped(path: Path, digest: str) -> str:
+    return " ".join(map(str, [*stamp(path), digest]))
 
 
 def _write(adata: Any, path: Path) -> None:

@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import docker.errors
-import requests.exceptions
 from docker.types import DeviceRequest, LogConfig, Mount, Ulimit
 
 from cellgauge import disk, owner
@@ -118,15 +117,17 @@ class DockerEngine:
                 container.start()
                 container.wait(timeout=ANSWER)
                 text = container.logs(stdout=True, stderr=False, tail=5000).decode(errors="replace")
-            except (docker.errors.APIError, requests.exceptions.ConnectionError):
-                return ()  # no Python in it, or none that ends
+            except docker.errors.APIError as problem:
+                if problem.is_client_error():
+                    return ()  # no Python in it
+                raise
             finally:
                 _remove(container)
         return tuple(line for line in text.splitlines() if re.fullmatch(r"[\w.-]{1,100}==[\w.+!-]{1,100}", line))
 
     def gpus_in_use(self) -> frozenset[str]:
         with translated("the Docker engine does not tell which containers run"):
-            running = wait_for(connect(), Cancel()).api.containers(filters={"label": f"{LABEL}.gpus"})
+            running = connect().api.containers(filters={"label": f"{LABEL}.gpus"})
         held = {one for found in running for one in found["Labels"].get(f"{LABEL}.gpus", "").split(",")}
         return frozenset(held - {""})
 

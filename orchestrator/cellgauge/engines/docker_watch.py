@@ -118,6 +118,8 @@ class Watch:
                 raise EngineError("the container was removed by somebody else", phase="run") from problem
             except UNREACHABLE:
                 self._lost = True
+                if self._cancel.asked:  # then nobody waits for it to come back; `clean` does the rest
+                    patience = min(patience, time.monotonic() + GRACE)
                 if time.monotonic() > patience or self._cancel.hurry:
                     raise
                 time.sleep(0.5)

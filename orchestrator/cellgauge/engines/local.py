@@ -65,8 +65,10 @@ class LocalEngine:
             started = time.monotonic() - began
             quota = Quota(launch)
             peak = _Peak(process.pid)
-            why = _wait(process, launch, cancel, quota, peak)
-            code, used = _reap(process, peak)
+            try:
+                why = _wait(process, launch, cancel, quota, peak)
+            finally:
+                code, used = _reap(process, peak)
             here = str(launch.scratch.absolute())
             _kill(lambda told: told.get("CELLGAUGE_SCRATCH") == here)  # what left the group, and may hold the pipe
             reader.join(1.0)

@@ -58,8 +58,16 @@ def collect(run: Run, store: Store) -> Document:
     jobs = {job.id: job for job in plan.jobs}
     entries = [Entry(state="not_applicable", **skip.model_dump()) for skip in plan.skips]
     instead = ("pending", "the run goes on") if progress.alive(run) else ("cancelled", "the run ended before this")
+    records = {job: store.intact(job) for job in jobs}
     for scoring in plan.scorings:
-        entries.append(_entry(scoring, jobs[scoring.job], store.intact_result(scoring.id), *instead))
+        result, record = store.intact_result(scoring.id), records[scoring.job]
+        if scoring.id in run.failures:
+            entries.append(_entry(scoring, jobs[scoring.job], None, *run.failures[scoring.id]))
+        elif result and result.output and record and result.output != record.output_of(scoring.dataset):
+            gone = "its job was computed again since, and this was not scored again"
+            entries.append(_entry(scoring, jobs[scoring.job], None, "cancelled", gone))
+        else:
+            entries.append(_entry(scoring, jobs[scoring.job], result, *instead))
     dataset, model, task = (
         {name: place for place, name in enumerate(names)} for names in (plan.datasets, plan.models, plan.tasks)
     )

@@ -35,7 +35,7 @@ class Status(Spec):
     run: str
     command: str
     started: str
-    state: Literal["running", "complete", "incomplete", "cancelled", "died"]
+    state: Literal["preparing", "running", "complete", "incomplete", "cancelled", "failed", "died"]
     """`died`: it was killed; the same command goes on from there."""
     jobs: int
     done: int
@@ -69,14 +69,14 @@ def look(run: Run, store: Store) -> Status:
         elif one.event == "finished" and one.job:
             running.pop(one.job, None)
             finished[one.job] = one
-        elif one.event == "scored":
+        elif one.event == "scored" and one.state == "ok":
             scored.add((one.job, one.dataset, one.task))
     bad = [one for one in finished.values() if one.state not in ("ok", "not_applicable")]
     return Status(
         run=run.id,
         command=run.command,
         started=run.started,
-        state="running" if alive(run) else run.outcome or "died",
+        state=("running" if run.prepared else "preparing") if alive(run) else run.outcome or "died",
         jobs=len(run.plan.jobs),
         done=len(finished),
         failed=len(bad),
@@ -91,7 +91,7 @@ def table(found: list[Status]) -> RenderableType:
     """List runs, the latest last."""
     rows = Table(box=box.SIMPLE_HEAD, header_style="bold")
     for name in ("run", "state", "jobs", "failed", "results", "command"):
-        rows.add_column(name, overflow="fold", no_wrap=name == "run")
+        rows.add_column(name, overflow="ellipsis", no_wrap=True)
     for one in found:
         counts = (f"{one.done} of {one.jobs}", str(one.failed), f"{one.scored} of {one.results}")
         rows.add_row(one.run, one.state, *counts, Text(printable(one.command)))
@@ -109,5 +109,7 @@ def detail(one: Status) -> RenderableType:
         far = f", {job.done} of {job.total}" if job.done is not None else ""
         on = f" on {', '.join(job.gpus)}" if job.gpus else ""
         lines.append(Text(f"  running: {job.what}, {job.seconds:.0f} s{far}{on}  [{job.job[:8]}]"))
+    if one.state == "died":
+        lines.append(Text("  it was killed; the same command, or `cellgauge retry`, goes on from there"))
     lines += [Text(f"  failed: {printable(text)}", style="red") for text in one.failures]
     return Group(*lines)

@@ -117,7 +117,7 @@ class Asked(Spec):
     refresh: bool = False
     """True: nothing that is there is used again."""
     only: tuple[str, ...] | None = None
-    """Job ids; None: all that the plan needs."""
+    """Jobs, as `plan.place` names them; None: all that the plan needs."""
 
 
 def relaxations(names: Iterable[str]) -> tuple[Relaxation, ...]:

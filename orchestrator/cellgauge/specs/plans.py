@@ -74,6 +74,8 @@ class Scoring(Spec):
     roles: dict[str, str]
     """obs columns that the task reads, by role."""
     seed: int
+    scored_with: dict[str, str] = {}
+    """Versions of the libraries that score."""
 
 
 class Skip(Spec):

@@ -113,6 +113,10 @@ class RunRecord(Spec):
     code: str = ""
     """Hash over the program text of cellgauge itself."""
 
+    def output_of(self, dataset: str) -> str:
+        """The checksum of what it gave for a dataset; empty if nothing good."""
+        return next((item.sha256 for item in self.items if item.name == dataset), "")
+
 
 class ScoreValue(Spec):
     """One number."""
@@ -133,6 +137,8 @@ class TaskResult(Spec):
     reason: str = ""
     run: str = ""
     """The run that scored it."""
+    output: str = ""
+    """SHA-256 of the output that was scored, as in the job's record: a refreshed job has another."""
     scores: tuple[ScoreValue, ...] = ()
     seconds: float = 0.0
     cpu_seconds: float = 0.0
@@ -161,7 +167,11 @@ class Run(Spec):
     """Where it looked: catalogues and folders of models."""
     ended: str = ""
     """UTC, ISO 8601; empty while it runs, and for ever if it was killed."""
-    outcome: Literal["", "complete", "incomplete", "cancelled"] = ""
-    """How it ended: with every planned result, without some, or because somebody stopped it."""
+    outcome: Literal["", "complete", "incomplete", "cancelled", "failed"] = ""
+    """How it ended: with every planned result, without some, because somebody stopped it, or with an error."""
+    prepared: bool = True
+    """False as long as a detached run looks for images and lays out its plan."""
+    failures: dict[str, tuple[State, str]] = {}
+    """Scorings that failed in this run though an earlier run's result is kept: with `--refresh`."""
     plan: Plan
     cellgauge: str
