@@ -74,7 +74,7 @@ def test_retry_runs_again_only_what_failed_and_only_what_failed_so(here):
     assert (wrong.returncode, "no state named 'slow'" in wrong.stderr) == (2, True)
     again = here.run("--state", "model_error,timeout", "--json", command="retry")
     assert again.returncode == 1
-    assert "1 of 3 jobs are run again" in again.stderr
+    assert "1 of 3 jobs are tried again" in again.stderr
     assert again.stderr.count("from the cache") == 2
     document = json.loads(again.stdout)
     assert document["states"] == {"model_error": 1, "ok": 2}
@@ -175,3 +175,29 @@ def test_a_run_of_another_cannot_be_stopped_by_mistake(here):
     assert here.workspaces() == []
     if here.common[-1] == "docker":
         assert containers(model="quick") == []
+
+
+def test_retry_takes_the_model_as_it_is_now(here):
+    script = here.folder / "models" / "quick" / "model.sh"
+    good = script.read_text()
+    script.write_text("exit 7\n")
+    assert here.run("-m", "quick").returncode == 1
+    script.write_text(good)
+    again = here.run("--json", command="retry")
+    assert again.returncode == 0, again.stderr
+    assert json.loads(again.stdout)["states"] == {"ok": 1}
+
+
+def test_a_refresh_that_fails_is_a_failure_and_what_was_there_stays(here):
+    words = ["-m", "quick", "--limit"]
+    assert here.run(*words, "time=60", "--set", "quick.wait=1").returncode == 0
+    failed = here.run(*words, "time=0.5", "--set", "quick.wait=1", "--refresh", "--json")
+    assert failed.returncode == 1
+    document = json.loads(failed.stdout)
+    assert (document["states"], document["complete"]) == ({"timeout": 1}, False)
+    (path,) = here.results.glob("jobs/[!.]*/*/record.json")
+    record = json.loads(path.read_text())
+    assert (record["state"], [one["state"] for one in record["attempts"]]) == ("ok", ["timeout"])
+    assert (path.parent / record["attempts"][0]["log"]).exists()
+    assert json.loads(here.run("latest", "--json", command="show").stdout)["states"] == {"timeout": 1}
+    assert here.run(*words, "time=60", "--set", "quick.wait=1").returncode == 0, "it is used again"

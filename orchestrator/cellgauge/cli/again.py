@@ -51,7 +51,7 @@ def retry(
     if not only:
         out.print(f"nothing in run {found.id} ended as {', '.join(wanted)}", soft_wrap=True)
         raise typer.Exit(0 if entries.complete else 1)
-    say(f"{len(only)} of {len(found.plan.jobs)} jobs are looked at again")
+    say(f"{len(only)} of {len(found.plan.jobs)} jobs are tried again")
     changed = Changes.parse(options.split(limits or [])).model_dump(exclude_none=True)
     changes = found.asked.changes.model_copy(update=changed)
     asked = found.asked.model_copy(

@@ -1,0 +1,106 @@
+"""A score belongs to one output: what is computed again is scored again, and nothing is shown of what is gone."""
+
+import os
+
+import numpy as np
+
+from cellgauge import plan
+from cellgauge.scorers import Scorers
+from cellgauge_model import contract
+from cellgauge_tasks import Score
+from lab import scored, task
+from support import embed_view
+
+
+def first_number(embedding, obs, *, seed):
+    return [Score("first", float(embedding.max()), len(embedding))]
+
+
+def kill_itself(embedding, obs, *, seed):
+    os._exit(9)
+
+
+def scaled(factor):
+    """A model whose outputs differ from one time to the next."""
+
+    def function(launch):
+        embed_view(launch)
+        for item in contract.read_request(launch.input).items:
+            path = launch.output / item.name / "embedding.npy"
+            np.save(path, np.load(path) * np.float32(factor))
+        return 0
+
+    return function
+
+
+BOTH = {"t": task("t", first_number), "u": task("u", first_number)}
+
+
+def values(lab, prepared):
+    return {one.task: one.scores[0].value if one.scores else one.state for one in lab.document(prepared).results}
+
+
+def test_a_table_never_mixes_scores_of_two_outputs_of_one_job(lab):
+    both, one = lab.prepare(tasks=BOTH), lab.prepare(tasks={"t": BOTH["t"]})
+    lab.run(both, scaled(1))
+    old = values(lab, both)
+    lab.run(one, scaled(2), refresh=True)
+    assert values(lab, both) == {"t": 2 * old["t"], "u": "cancelled"}, "what was scored of another output is not shown"
+    happened = lab.run(both, scaled(3))
+    assert [result.scoring.task for result in scored(happened) if result.run] == ["t", "u"]
+    assert values(lab, both) == {"t": 2 * old["t"], "u": 2 * old["u"]}
+
+
+def test_a_task_that_kills_its_process_takes_no_other_result_with_it(lab):
+    tasks = {"t": task("t", first_number), "die": task("die", kill_itself), "u": task("u", first_number)}
+    prepared = lab.prepare(tasks=tasks)
+    lab.run(prepared, scorers=Scorers(1))
+    found = {one.task: (one.state, one.reason) for one in lab.document(prepared).results}
+    assert found["t"] == found["u"] == ("ok", "")
+    assert found["die"][0] == "infrastructure"
+    assert "the scoring process died" in found["die"][1]
+
+
+def test_a_missing_part_of_an_output_is_no_fault_of_the_model_and_is_made_again(lab):
+    prepared = lab.prepare()
+    lab.run(prepared)
+    (path,) = (lab.store.root / "jobs").rglob("cells.txt")
+    path.unlink()
+    lab.run(prepared)
+    assert path.exists()
+    assert lab.document(prepared).complete
+
+
+def test_a_bug_at_one_job_stops_no_other(lab):
+    def act(launch):
+        if "e" in str(contract.read_request(launch.input).items):
+            raise KeyError("a bug of an engine")
+        return embed_view(launch)
+
+    prepared = lab.prepare(models=("m", "n"), datasets=("d", "e"))
+    lab.run(prepared, lambda launch: act(launch) if launch.model == "n" else embed_view(launch))
+    states = {(one.model, one.dataset): one.state for one in lab.document(prepared).results}
+    assert states["m", "d"] == states["m", "e"] == "ok"
+    failed = [record for record in lab.records() if record.state != "ok"]
+    assert failed
+    assert all(record.reason == "internal error: KeyError: 'a bug of an engine'" for record in failed)
+    assert all(any("KeyError" in line for line in record.log_tail) for record in failed)
+
+
+def test_a_job_is_found_again_after_its_model_was_mended(lab):
+    (before,) = lab.prepare().plan.jobs
+    (after,) = lab.prepare(version="2").plan.jobs
+    assert before.id != after.id
+    assert plan.place(before) == plan.place(after)
+
+
+def test_a_view_that_somebody_edited_is_made_again(lab):
+    prepared = lab.prepare()
+    lab.run(prepared, lambda launch: 1)
+    (view,) = (lab.folder / "cache").rglob("view.h5ad")
+    good = view.read_bytes()
+    view.chmod(0o644)
+    view.write_bytes(good[:-1] + b"x")
+    lab.run(prepared)
+    assert (lab.document(prepared).complete, view.stat().st_size) == (True, len(good))
+    assert view.read_bytes()[-1:] != b"x" or good[-1:] == b"x"
