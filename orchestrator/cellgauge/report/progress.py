@@ -90,11 +90,11 @@ def look(run: Run, store: Store) -> Status:
 def table(found: list[Status]) -> RenderableType:
     """List runs, the latest last."""
     rows = Table(box=box.SIMPLE_HEAD, header_style="bold")
-    for name in ("run", "state", "jobs", "failed", "results", "command"):
-        rows.add_column(name, overflow="ellipsis", no_wrap=True)
+    for name in ("run", "state", "jobs", "failed", "results"):
+        rows.add_column(name, no_wrap=True)
     for one in found:
         counts = (f"{one.done} of {one.jobs}", str(one.failed), f"{one.scored} of {one.results}")
-        rows.add_row(one.run, one.state, *counts, Text(printable(one.command)))
+        rows.add_row(one.run, one.state, *counts)
     return rows
 
 
