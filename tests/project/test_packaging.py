@@ -81,7 +81,7 @@ def test_the_wheel_runs_outside_the_clone(built, tmp_path):
 def test_uv_users_are_served(built, tmp_path):
     """`uv run cellgauge --help` in a fresh copy makes its own environment and answers."""
     with tarfile.open(built[1]) as archive:
-        archive.extractall(tmp_path, filter="data")
+        archive.extractall(tmp_path, **({"filter": "data"} if hasattr(tarfile, "data_filter") else {}))
     (clone,) = (path for path in tmp_path.iterdir() if path.is_dir())
     uv = Path(sys.executable).with_name("uv")
     environment = {name: value for name, value in os.environ.items() if name not in ("VIRTUAL_ENV", "PYTHONPATH")}

@@ -29,7 +29,7 @@ def status(here, run="latest"):
 
 
 def test_a_detached_run_outlives_its_terminal_and_can_be_asked_and_stopped(here):
-    words = ["-m", "quick", "-s", "1,2,3,4", "--set", "quick.wait=2", "--detach"]
+    words = ["-m", "quick", "-s", "1,2,3,4,5,6", "--set", "quick.wait=6", "--detach"]
     process = here.start(*words, "--json", start_new_session=True)  # a terminal of its own, to be hung up
     out, err = process.communicate(timeout=60)
     assert process.returncode == 0, err
@@ -37,11 +37,11 @@ def test_a_detached_run_outlives_its_terminal_and_can_be_asked_and_stopped(here)
     os.kill(told["pid"], signal.SIGHUP)
     until(lambda: status(here)["done"] >= 1)
     now = status(here)
-    assert (now["run"], now["state"], now["jobs"]) == (told["run"], "running", 4)
+    assert (now["run"], now["state"], now["jobs"]) == (told["run"], "running", 6)
     assert "--run-id" not in now["command"]
     assert told["run"] in here.run(command="status").stdout
     document = json.loads(here.run("--json", command="show").stdout)
-    assert document["planned"] == 4
+    assert document["planned"] == 6
     assert document["states"]["pending"] >= 1
     follower = here.start("-f", told["run"], command="logs")
     (running,) = until(lambda: status(here)["running"])
@@ -50,13 +50,13 @@ def test_a_detached_run_outlives_its_terminal_and_can_be_asked_and_stopped(here)
     stopped = here.run(told["run"], command="cancel")
     assert stopped.returncode == 0, stopped.stderr
     heard, _ = follower.communicate(timeout=30)
-    assert "quick wait=2 on made (seed" in heard
+    assert "quick wait=6 on made (seed" in heard
     assert "stopped on request" in heard
     assert status(here)["state"] == "cancelled"
     assert here.run(told["run"], command="cancel").returncode == 2
     document = json.loads(here.run("--json", command="show").stdout)
     assert set(document["states"]) <= {"ok", "cancelled"}
-    assert sum(document["states"].values()) == 4
+    assert sum(document["states"].values()) == 6
     assert here.workspaces() == []
 
 
