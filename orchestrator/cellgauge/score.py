@@ -13,7 +13,7 @@ from cellgauge import outputs, provenance
 from cellgauge.data import view
 from cellgauge.errors import CellgaugeError, ContractViolation, StorageError
 from cellgauge.specs import Dataset, RunRecord, ScoreValue, Scoring, State, TaskResult
-from cellgauge.store import Store
+from cellgauge.store import REUSABLE, Store
 from cellgauge_tasks import NotApplicable, Task
 
 if TYPE_CHECKING:
@@ -48,7 +48,9 @@ def all_of(
         obs = functools.partial(view.annotations, dataset, scoring.roles)
         told = {"run": run_id, "output": record.output_of(scoring.dataset)}
         found.append(run(scoring, record, task, embedding, obs).model_copy(update=told))
-        store.keep_result(found[-1])
+        kept = store.intact_result(scoring.id) if found[-1].state not in REUSABLE else None
+        if kept is None or kept.state not in REUSABLE:  # a good one is never replaced by one that failed
+            store.keep_result(found[-1])
     return found
 
 
