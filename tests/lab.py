@@ -63,6 +63,10 @@ class Lab:
         raw = {"id": "r1", "command": "", "started": "", "engine": "function", "ended": "2026", "cellgauge": "0"}
         return document.collect(Run(plan=prepared.plan, **raw), self.store)
 
+    def reasons(self):
+        """Why jobs failed, for the message of an assertion."""
+        return [(one.reason, one.log_tail[-6:]) for one in self.records() if one.state != "ok"]
+
     def records(self):
         return [self.store.record(job) for job in self.store.job_ids()]
 

@@ -6,6 +6,7 @@ import io
 import json
 import os
 import stat
+import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -21,6 +22,9 @@ if TYPE_CHECKING:
     import pandas as pd
     from numpy.typing import NDArray
 
+ONE_AT_A_TIME = threading.Lock()
+"""numpy reads a header with `ast`, whose count of its depth is one for all threads in Python 3.11
+(python/cpython#106905): the error that may come of it would be blamed on a model."""
 RESULT_LIMIT = 4 << 20
 ARRAY_LIMIT = 64 << 30
 PROGRESS_LIMIT = 1 << 30
@@ -218,7 +222,8 @@ def _array(folder: Path, most: int) -> "NDArray[np.float32]":
             read_header = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}[
                 version
             ]
-            shape, fortran, dtype = read_header(head)
+            with ONE_AT_A_TIME:
+                shape, fortran, dtype = read_header(head)
         except Exception as problem:  # numpy's own parser raises many kinds on a made-up header
             raise ContractViolation(f"{EMBEDDING} is not an .npy file of version 1 or 2") from problem
         if dtype != np.dtype("<f4"):

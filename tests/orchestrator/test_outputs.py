@@ -1,6 +1,7 @@
 """What a model wrote is read without trust; here the cases that no shipped test model can easily produce."""
 
 import os
+from concurrent.futures import ThreadPoolExecutor
 
 import anndata
 import h5py
@@ -190,3 +191,12 @@ def test_a_damaged_prediction_is_refused(folder):
     (folder / "x" / "prediction.h5ad").write_bytes(b"\x89HDF\r\n\x1a\n" + b"\0" * 500)
     with pytest.raises(ContractViolation, match="cannot be read"):
         outputs.prediction(folder, ITEM, GENES)
+
+
+def test_many_threads_may_read_outputs_at_once(tmp_path):
+    (tmp_path / "d").mkdir()
+    np.save(tmp_path / "d" / "embedding.npy", np.zeros((2, 2), dtype="float32"))
+    (tmp_path / "d" / "cells.txt").write_text("a\nb\n")
+    with ThreadPoolExecutor(8) as pool:
+        shapes = pool.map(lambda _: outputs.embedding(tmp_path, "d", ["a", "b"]).shape, range(2000))
+    assert set(shapes) == {(2, 2)}

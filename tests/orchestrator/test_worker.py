@@ -54,7 +54,7 @@ class TestGpus:
         watched = Watched()
         prepared = lab.prepare(datasets=("d", "e", "f"), seeds=(1, 2), site=two_gpus, resources=GPU)
         happened = lab.run(prepared, watched, site=two_gpus, slots=6)
-        assert lab.document(prepared).states == {"ok": 6}
+        assert lab.document(prepared).states == {"ok": 6}, lab.reasons()
         assert Counter(watched.seen).keys() == {("GPU-0",), ("GPU-1",)}
         assert len(watched.seen) == 6
         told = {one.job.id: one.devices for one in happened if isinstance(one, Started)}
@@ -70,7 +70,7 @@ class TestGpus:
         models = (made_model(name="small", resources=GPU), big, made_model(name="plain"))
         prepared = lab.prepare(models=models, datasets=("d", "e"), seeds=(1, 2), site=two_gpus)
         lab.run(prepared, watched, site=two_gpus, slots=4)
-        assert lab.document(prepared).states == {"ok": 12}
+        assert lab.document(prepared).states == {"ok": 12}, lab.reasons()
         assert Counter(map(len, watched.seen)) == {0: 4, 1: 4, 2: 4}
 
     def test_a_model_without_a_gpu_does_not_wait_for_one(self, lab, two_gpus):
@@ -199,5 +199,5 @@ class TestGpus:
         resources = {"gpu": "optional", "gpu_memory_mb": 30_000}
         prepared = lab.prepare(datasets=("d", "e"), site=site, resources=resources)
         lab.run(prepared, act, site=site, slots=2)
-        assert lab.document(prepared).states == {"ok": 2}
+        assert lab.document(prepared).states == {"ok": 2}, lab.reasons()
         assert {one.gpus[0].uuid for one in lab.records()} == {"GPU-0"}
