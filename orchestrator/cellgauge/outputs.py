@@ -1,6 +1,7 @@
 """Reads what a model wrote, trusting nothing: no links, no pickle, no sizes, no row order."""
 
 import dataclasses
+import functools
 import hashlib
 import io
 import json
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     import numpy as np
     import pandas as pd
     from numpy.typing import NDArray
+    from pydantic import TypeAdapter
 
 ONE_AT_A_TIME = threading.Lock()
 """numpy reads a header with `ast`, whose count of its depth is one for all threads in Python 3.11
@@ -75,14 +77,14 @@ def result(output: Path, item: str) -> RunResult | None:
     ContractViolation
         If it is not one of this contract version.
     """
-    from pydantic import TypeAdapter, ValidationError
+    from pydantic import ValidationError
 
     if not told(output, item):
         return None
     with opened(output / item, RESULT, RESULT_LIMIT) as file:
         content = file.read()
     try:
-        found = TypeAdapter(RunResult).validate_python(json.loads(content, parse_constant=_no_number))
+        found = _validator().validate_python(json.loads(content, parse_constant=_no_number))
         # What cannot be written as JSON again must not get into a record: 1e999, "inf", half a surrogate pair.
         json.dumps(dataclasses.asdict(found), allow_nan=False, ensure_ascii=False).encode()
     except (ValueError, RecursionError) as problem:
@@ -135,6 +137,19 @@ def progress(output: Path) -> Progress | None:
         except (ValueError, TypeError, KeyError, RecursionError, OverflowError):
             continue  # half a line, or nonsense
     return None
+
+
+def _validator() -> "TypeAdapter[RunResult]":
+    """Make what validates results, once: pydantic may parse the source of the class for that."""
+    with ONE_AT_A_TIME:
+        return _made()
+
+
+@functools.cache
+def _made() -> "TypeAdapter[RunResult]":
+    from pydantic import TypeAdapter
+
+    return TypeAdapter(RunResult)
 
 
 def _no_number(name: str) -> float:
