@@ -84,7 +84,8 @@ def result(output: Path, item: str) -> RunResult | None:
     with opened(output / item, RESULT, RESULT_LIMIT) as file:
         content = file.read()
     try:
-        found = _validator().validate_python(json.loads(content, parse_constant=_no_number))
+        with ONE_AT_A_TIME:  # pydantic may parse the source of the class when the first one asks
+            found = _validator().validate_python(json.loads(content, parse_constant=_no_number))
         # What cannot be written as JSON again must not get into a record: 1e999, "inf", half a surrogate pair.
         json.dumps(dataclasses.asdict(found), allow_nan=False, ensure_ascii=False).encode()
     except (ValueError, RecursionError) as problem:
@@ -139,14 +140,8 @@ def progress(output: Path) -> Progress | None:
     return None
 
 
-def _validator() -> "TypeAdapter[RunResult]":
-    """Make what validates results, once: pydantic may parse the source of the class for that."""
-    with ONE_AT_A_TIME:
-        return _made()
-
-
 @functools.cache
-def _made() -> "TypeAdapter[RunResult]":
+def _validator() -> "TypeAdapter[RunResult]":
     from pydantic import TypeAdapter
 
     return TypeAdapter(RunResult)
