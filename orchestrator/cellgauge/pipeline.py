@@ -3,11 +3,13 @@
 import functools
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 
 from cellgauge import gpus, images, plan, score
 from cellgauge.data import check, fetch, weights
-from cellgauge.errors import DatasetError, ImageError
+from cellgauge.engines import Cancel, Engine
+from cellgauge.errors import DatasetError, EngineError, ImageError
 from cellgauge.machine import cpu_flags
 from cellgauge.specs import Dataset, DatasetSpec, Model, Plan, Relaxation
 from cellgauge.store import REUSABLE, Store
@@ -42,6 +44,22 @@ class Site:
     def device(self, model: Model) -> str:
         """Say what a model computes on. One that can use a GPU does, unless it was asked not to."""
         return "cpu" if self.cpu_only or model.spec.resources.gpu == "none" else "gpu"
+
+    def lease(
+        self, model: Model, engine: Engine, cancel: Cancel, wait: float | None = None
+    ) -> AbstractContextManager[tuple[gpus.Device, ...]]:
+        """Hold what devices a model needs, for the time of a block; none where it runs on the CPU."""
+        lessor, needs = self.lessor, model.spec.resources
+        if lessor is None or self.device(model) == "cpu":
+            return nullcontext(())
+
+        def busy() -> frozenset[str]:
+            try:
+                return engine.gpus_in_use()
+            except EngineError:  # being restarted, perhaps: nobody can tell now, so nothing is taken now
+                return frozenset(one.uuid for one in lessor.devices)
+
+        return lessor.lease(needs.gpus, needs.gpu_memory_mb, lambda: cancel.asked, wait=wait, busy=busy)
 
     def lacks(self, model: Model) -> str:
         """Say why a model cannot run here, or nothing."""
@@ -119,11 +137,14 @@ def _runnable(
 ) -> tuple[dict[str, images.Runnable], dict[str, str]]:
     """Find or make every image, several at once; one that cannot be had does not stop the others."""
 
+    same = {model.spec.image or model.spec.name: threading.Lock() for model in models}
+
     def one(model: Model) -> images.Runnable | str:
         if lacks := site.lacks(model):
             return lacks
         try:
-            return image_of(model)
+            with same[model.spec.image or model.spec.name]:  # two models of one image pull it once
+                return image_of(model)
         except ImageError as problem:
             return problem.message
 

@@ -2,20 +2,19 @@
 
 import functools
 from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager, nullcontext
-from dataclasses import replace
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from cellgauge import execute, gpus, images, outputs, score
+from cellgauge import execute, images, outputs, score
 from cellgauge.data import check, fetch, view, weights
 from cellgauge.engines import Cancel, Engine
 from cellgauge.errors import UsageError
+from cellgauge.pantry import Pantry
 from cellgauge.pipeline import Site
-from cellgauge.request import Given, Terms, Work
+from cellgauge.request import Terms, Work
 from cellgauge.specs import Changes, Dataset, DatasetSpec, Model, RunRecord, Spec, TaskResult
 from cellgauge.store import Store
-from cellgauge_model.contract import Item
 from cellgauge_tasks import find
 
 if TYPE_CHECKING:
@@ -83,21 +82,13 @@ def reproduce(
     if weights.digest(weights.of(model, job.variant)) != job.weights:
         raise UsageError(f"the weights of {model.spec.name} are others than those of the job")
     datasets = {name: _same(spec, record) for name, spec in specs.items()}
-    with store.workspace(job.id) as folder:
-        given = [_given(datasets[one.name], record, cache) for one in job.datasets]
-        limits = Changes(**record.limits.model_dump()) if record.limits else Changes()
-        terms = Terms(cpus=limits.cpus or 1, changes=limits, weights=weights.write(model, job.variant, cache))
-        with _lease(model, site, engine, cancel) if job.device == "gpu" else nullcontext(()) as devices:
-            terms = replace(terms, gpus=tuple(one.uuid for one in devices))
-            (done,), _ = execute.run([Work(job, given)], model, folder, engine, terms, cancel)
+    pantry = Pantry([job], {job.model: model}, datasets, engine, store, cache, cancel)
+    limits = Changes(**record.limits.model_dump()) if record.limits else Changes()
+    with closing(pantry), store.workspace(job.id) as folder, site.lease(model, engine, cancel) as devices:
+        uuids = tuple(one.uuid for one in devices)
+        terms = Terms(cpus=limits.cpus or 1, changes=limits, weights=pantry.weights(job), gpus=uuids)
+        (done,), _ = execute.run([Work(job, pantry.given(job))], model, folder, engine, terms, cancel)
         return _compare(record, done.record, model, datasets, store, folder)
-
-
-def _lease(model: Model, site: Site, engine: Engine, cancel: Cancel) -> AbstractContextManager[tuple[gpus.Device, ...]]:
-    needs = model.spec.resources
-    if site.lessor is None:
-        raise UsageError("it ran on a GPU, and none may be used now", "Without it the numbers would be others.")
-    return site.lessor.lease(needs.gpus, needs.gpu_memory_mb, lambda: cancel.asked, busy=engine.gpus_in_use)
 
 
 def _there(image: str) -> bool:
@@ -113,14 +104,6 @@ def _same(spec: DatasetSpec, record: RunRecord) -> Dataset:
         hint = "Name the catalogue that has the right one with --catalog."
         raise UsageError(f"dataset '{spec.name}' is another file than that of the job: {digest}, not {wanted}", hint)
     return check.check(spec, path, digest, stamp)
-
-
-def _given(dataset: Dataset, record: RunRecord, cache: Path) -> Given:
-    name = dataset.spec.name
-    shown = next(one.view for one in record.job.datasets if one.name == name)
-    path = view.write(dataset, shown, cache)
-    cells = list(view.annotations(dataset, {}).index)
-    return Given(item=Item(name=name, data=f"{name}.h5ad"), files={f"{name}.h5ad": path}, cells=cells)
 
 
 def _compare(

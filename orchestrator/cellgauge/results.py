@@ -8,9 +8,9 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from cellgauge import outputs
+from cellgauge import named, outputs
 from cellgauge.data.view import opaque
-from cellgauge.errors import UnknownNameError, UsageError
+from cellgauge.errors import UsageError
 from cellgauge.store import Store
 
 if TYPE_CHECKING:
@@ -47,12 +47,12 @@ def embedding(
         If the files were changed since.
     """
     store = Store(Path(folder))
-    found = [one for one in store.job_ids() if one.startswith(job)]
-    record = store.record(found[0]) if len(found) == 1 else None
-    if record is None:
-        raise UnknownNameError("job", job, found or store.job_ids(), f"They lie in {store.root.absolute()}.")
+    id = named.job_id(job, store)
+    record = store.record(id) if id else None
+    if id is None or record is None:
+        raise named.nothing("job", job, store)
     names = [one.name for one in record.job.datasets]
     if record.state != "ok" or record.job.verb != "embed" or (dataset or names[0]) not in names:
-        raise UsageError(f"job {found[0]} has no embedding of {dataset or names[0]}: {record.state} {record.reason}")
+        raise UsageError(f"job {id} has no embedding of {dataset or names[0]}: {record.state} {record.reason}")
     item = next(one for one in record.job.datasets if one.name == (dataset or names[0]))
-    return outputs.rows(store.job_folder(found[0]) / "output", item.name, opaque(adata.obs_names, item.view.sha256))
+    return outputs.rows(store.job_folder(id) / "output", item.name, opaque(adata.obs_names, item.view.sha256))

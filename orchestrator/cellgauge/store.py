@@ -268,15 +268,15 @@ class Store:
         """Every run's id, oldest first."""
         return sorted(path.stem for path in (self.root / "runs").glob("*.json"))
 
-    def job_logs(self, start: str) -> list[Path]:
-        """Find the logs of jobs, running or ended, whose ids begin so: one a job, the running one first."""
+    def job_logs(self, start: str) -> dict[str, Path]:
+        """Find the logs of jobs, running or ended, whose ids begin so; of one that runs again, the running one."""
         folders = [*(self.root / "jobs").glob(f".{start}*~*"), *(self.root / "jobs").glob(f"[!.]*/{start}*")]
         found: dict[str, Path] = {}
         for folder in folders:
             name = folder.name.lstrip(".").partition("~")[0]
             if not name.endswith(ASIDE):
                 found.setdefault(name, folder / "log.txt")
-        return list(found.values())
+        return found
 
     def job_ids(self) -> list[str]:
         return sorted(path.parent.name for path in (self.root / "jobs").glob(f"[!.]*/[!.]*/{RECORD}"))

@@ -4,7 +4,6 @@ import functools
 import traceback
 from collections.abc import Callable, Sequence
 from concurrent.futures import CancelledError, Executor
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -127,7 +126,10 @@ class Worker:
                 raise EngineError(reason, lasting=True, phase="prepare")
             work, weights = self._provisions(start)
             terms = replace(terms, weights=weights)
-            with self._lease(start) as devices, Meter(devices, kit.inventory) as meter:
+            with (
+                kit.site.lease(model, kit.engine, self.cancel, kit.gpu_wait) as devices,
+                Meter(devices, kit.inventory) as meter,
+            ):
                 terms = replace(terms, gpus=tuple(one.uuid for one in devices))
                 for job in start.jobs:
                     self.say(Started(job, folder, terms.gpus))
@@ -154,25 +156,6 @@ class Worker:
             return Work(job, self.pantry.given(job))
         except DatasetError as problem:
             raise _Spoilt(job, EngineError(problem.message, lasting=True, phase="prepare")) from problem
-
-    def _lease(self, start: Start) -> AbstractContextManager[tuple[gpus.Device, ...]]:
-        lessor = self.kit.site.lessor
-        if not start.gpus or lessor is None:
-            return nullcontext(())
-        needs = self.prepared.models[start.jobs[0].model].spec.resources
-        return lessor.lease(
-            needs.gpus,
-            needs.gpu_memory_mb,
-            lambda: self.cancel.asked,
-            wait=self.kit.gpu_wait,
-            busy=lambda: self._busy(lessor),
-        )
-
-    def _busy(self, lessor: gpus.Lessor) -> frozenset[str]:
-        try:
-            return self.kit.engine.gpus_in_use()
-        except EngineError:  # being restarted, perhaps: nobody can tell now, so nothing is taken now
-            return frozenset(one.uuid for one in lessor.devices)
 
 
 def _without_gpu(done: execute.Done, lost: str) -> execute.Done:

@@ -319,6 +319,6 @@ def test_logs_are_found_of_running_and_of_finished_jobs(store):
     keep(store, log="done")
     with store.workspace("ab00" * 5) as folder:
         (folder / "log.txt").write_text("running")
-        assert [path.read_text() for path in store.job_logs("ab")] == ["running", "done"]
-        assert [path.read_text() for path in store.job_logs("abab")] == ["done"]
-    assert store.job_logs("ff") == []
+        assert [path.read_text() for path in store.job_logs("ab").values()] == ["running", "done"]
+        assert [path.read_text() for path in store.job_logs("abab").values()] == ["done"]
+    assert store.job_logs("ff") == {}

@@ -12,8 +12,6 @@ if TYPE_CHECKING:
     from cellgauge.specs import RunRecord
     from cellgauge.store import Store
 
-FAILED = ("contract_violation", "model_error", "out_of_memory", "gpu_out_of_memory", "timeout", "infrastructure")
-
 
 def retry(
     run: Annotated[str, typer.Argument(help="A run's id, or its first characters; `latest` by default.")] = "latest",
@@ -28,18 +26,20 @@ def retry(
     as_json: options.Json = False,
 ) -> None:
     """Run again only what failed in a run, as it was asked for then, with other limits if you like."""
+    from cellgauge import named
     from cellgauge import plan as planning
-    from cellgauge.cli import background, perform
+    from cellgauge.cli import perform
     from cellgauge.errors import UsageError
     from cellgauge.report import document
     from cellgauge.specs import Changes, State
-    from cellgauge.store import Store
+    from cellgauge.store import REUSABLE, Store
 
-    wanted = tuple(options.split(states or [])) or (*FAILED, "cancelled")
+    known = [state for state in get_args(State) if state not in REUSABLE]
+    wanted = options.split(states or []) or known
     for state in wanted:
-        if state not in get_args(State):
-            raise UsageError(f"no state named '{state}'", f"Known: {', '.join((*FAILED, 'cancelled'))}.")
-    found = background.named(run, Store(setup.settings(results=results).results))
+        if state not in known:
+            raise UsageError(f"nothing that failed is in state '{state}'", f"Known: {', '.join(known)}.")
+    found = named.run(run, Store(setup.settings(results=results).results))
     if found.asked is None:
         raise UsageError(f"run {found.id} was made by an earlier cellgauge", "Give its command again.")
     places = {name: [Path(path) for path in paths] for name, paths in found.places.items()}
@@ -49,7 +49,8 @@ def retry(
     bad = {entry.job for entry in entries.results if entry.state in wanted}
     only = tuple(planning.place(job) for job in found.plan.jobs if job.id in bad)
     if not only:
-        out.print(f"nothing in run {found.id} ended as {', '.join(wanted)}", soft_wrap=True)
+        what = f"ended as {', '.join(wanted)}" if states else "failed"
+        out.print(f"nothing {what} in run {found.id}", soft_wrap=True)
         raise typer.Exit(0 if entries.complete else 1)
     say(f"{len(only)} of {len(found.plan.jobs)} jobs are tried again")
     changed = Changes.parse(options.split(limits or [])).model_dump(exclude_none=True)
@@ -112,12 +113,13 @@ def reproduce(
 
 
 def _record(store: "Store", result: str) -> "RunRecord":
-    from cellgauge.errors import UnknownNameError, UsageError
+    from cellgauge import named
+    from cellgauge.errors import UsageError
 
-    jobs = [job for job in store.job_ids() if job.startswith(result)]
-    record = store.record(jobs[0]) if len(jobs) == 1 else None
+    job = named.job_id(result, store)
+    record = store.record(job) if job else None
     if record is None:
-        raise UnknownNameError("job", result, jobs[:5] or store.job_ids()[-5:])
+        raise named.nothing("job", result, store)
     if record.state != "ok":
         raise UsageError(f"job {record.job.id} ended as {record.state}", "Only a finished one can be compared.")
     return record

@@ -5,7 +5,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -17,7 +17,6 @@ from cellgauge.cli.output import clean, err, out, say, show_json
 
 if TYPE_CHECKING:
     from cellgauge.settings import Settings
-    from cellgauge.specs import Run
     from cellgauge.store import Store
 
 PATIENCE = 15.0
@@ -77,7 +76,7 @@ def status(
     as_json: options.Json = False,
 ) -> None:
     """Show what runs do: how much is done, what runs now, and how far it is."""
-    from cellgauge import settings
+    from cellgauge import named, settings
     from cellgauge.errors import StorageError
     from cellgauge.report import progress
     from cellgauge.store import Store
@@ -92,7 +91,7 @@ def status(
                 say(problem.message)
         show_json([one.model_dump(mode="json") for one in found]) if as_json else out.print(progress.table(found))
         return
-    told = progress.look(named(run, store), store)
+    told = progress.look(named.run(run, store), store)
     if as_json:
         show_json(told)
     else:
@@ -117,50 +116,42 @@ def logs(
 
 
 def _tail(name: str, store: "Store", follow: bool) -> Iterator[str]:
-    path = _log(name, store)
-    position = 0
+    look, goes_on = _log(name, store)
+    path, position = look(), 0
     while True:
-        found = _log(name, store) if not path.exists() else path  # a job's folder moves when it ends
-        path, ended = found, _ended(name, store)
+        ends = not (follow and goes_on())  # asked before reading, so that nothing said at the end is missed
+        path = path if path.exists() else look()  # a job's folder moves when it ends
         with suppress(FileNotFoundError), path.open("rb") as file:
             file.seek(position)
             content = file.read()
             position += len(content)
             yield content.decode(errors="replace")
-        if not follow or ended:
+        if ends:
             return
         time.sleep(0.3)
 
 
-def _log(name: str, store: "Store") -> Path:
-    from cellgauge.errors import UnknownNameError, UsageError
-
-    runs = store.run_ids()
-    chosen = runs[-1:] if name == "latest" else [one for one in runs if one.startswith(name)]
-    if len(chosen) == 1:
-        path = store.run_file(chosen[0], "log")
-        if not path.exists():
-            raise UsageError(
-                f"run {chosen[0]} was not detached: its words went to the terminal", "Name one of its jobs."
-            )
-        return path
-    jobs = store.job_logs(name)
-    if not jobs:
-        raise UnknownNameError("run or job", name, runs[-5:])
-    if len(jobs) > 1:
-        raise UsageError(f"{len(jobs)} jobs begin with '{name}'", "Give more characters.")
-    return jobs[0]
-
-
-def _ended(name: str, store: "Store") -> bool:
+def _log(name: str, store: "Store") -> tuple[Callable[[], Path], Callable[[], bool]]:
+    """Find a run's log or a job's: how to look where it lies now, and whether it goes on."""
+    from cellgauge import named
+    from cellgauge.errors import UsageError
     from cellgauge.report import progress
 
-    runs = store.run_ids()
-    chosen = runs[-1:] if name == "latest" else [one for one in runs if one.startswith(name)]
-    if len(chosen) == 1:
-        run = store.run(chosen[0])
-        return run is None or not progress.alive(run)
-    return not any(path.parent.name.startswith(".") for path in store.job_logs(name))
+    run = named.run_id(name, store)
+    if run is not None:
+        path = store.run_file(run, "log")
+        if not path.exists():
+            reason = f"run {run} was not detached: its words went to the terminal"
+            raise UsageError(reason, f"Name one of its jobs; see: cellgauge status {run}")
+        return (lambda: path), (lambda: progress.alive(named.run(run, store)))
+    job = named.job_id(name, store)
+    if job is None:
+        raise named.nothing("run or job", name, store)
+
+    def look() -> Path:
+        return store.job_logs(job)[job]
+
+    return look, lambda: look().parent.name.startswith(".")
 
 
 def cancel(
@@ -168,13 +159,13 @@ def cancel(
     results: options.Results = None,
 ) -> None:
     """Stop a run as Ctrl-C does; what had finished is kept."""
-    from cellgauge import owner, settings
+    from cellgauge import named, owner, settings
     from cellgauge.errors import UsageError
     from cellgauge.report import progress
     from cellgauge.store import Store
 
     store = Store(settings.read(results=results).results)
-    found = named(run, store)
+    found = named.run(run, store)
     if not progress.alive(found):
         raise UsageError(f"run {found.id} does not run", f"See: cellgauge show {found.id}")
     whose, here = owner.Owner.parse(found.owner), owner.me()
@@ -191,25 +182,3 @@ def cancel(
         say(f"run {found.id} is still stopping; the same command again kills at once what it runs")
         raise typer.Exit(1)
     out.print(f"run {found.id} is stopped; what there is: cellgauge show {found.id}", soft_wrap=True)
-
-
-def named(run: str, store: "Store") -> "Run":
-    """Find a run by its id, its first characters, or `latest`.
-
-    Raises
-    ------
-    UsageError
-        If there is none, or several.
-    """
-    from cellgauge.errors import UnknownNameError, UsageError
-
-    runs = store.run_ids()
-    chosen = runs[-1:] if run == "latest" else [one for one in runs if one.startswith(run)]
-    if run in chosen:
-        chosen = [run]
-    if len(chosen) > 1:
-        raise UsageError(f"{len(chosen)} runs begin with '{run}'", f"Give more characters: {', '.join(chosen[:5])}.")
-    found = store.run(chosen[0]) if chosen else None
-    if found is None:
-        raise UnknownNameError("run", run, runs[-5:], f"They lie in {store.root.absolute()}.")
-    return found

@@ -20,40 +20,24 @@ def show(
     as_json: options.Json = False,
 ) -> None:
     """Show the table of a run, or all that is known of one job."""
-    from cellgauge import catalog, settings
-    from cellgauge.errors import UnknownNameError, UsageError
+    from cellgauge import catalog, named, settings
+    from cellgauge.errors import UsageError
     from cellgauge.report import document, table
     from cellgauge.store import Store
 
     store = Store(settings.read(results=results).results)
-    runs = store.run_ids()
-    if not runs:
-        raise UsageError(
-            f"there are no results in {store.root.absolute()}",
-            "Run `cellgauge run` first, or name a folder with --results.",
-        )
-    named = runs[-1:] if result == "latest" else [one for one in runs if one.startswith(result)]
-    if len(named) > 1 and result not in named:
-        raise UsageError(f"{len(named)} runs begin with '{result}'", f"Give more characters: {', '.join(named[:5])}.")
-    run = store.run(result if result in named else named[0]) if named else None
-    if run is not None:
-        found = document.collect(run, store)
-        if as_json:
-            show_json(found)
-        else:
-            out.print(table.render(found, catalog.tasks()))
+    if named.run_id(result, store):
+        found = document.collect(named.run(result, store), store)
+        show_json(found) if as_json else out.print(table.render(found, catalog.tasks()))
         return
-    jobs = [job for job in store.job_ids() if job.startswith(result)]
-    if len(jobs) > 1:
-        raise UsageError(f"{len(jobs)} jobs begin with '{result}'", f"Give more characters: {', '.join(jobs[:5])}.")
-    record = store.record(jobs[0]) if jobs else None
-    if record is None:
-        more = "A job's id stands at the end of its line in a run, and in `--json`."
-        raise UnknownNameError("run or job", result, runs[-5:], more)
-    if as_json:
-        show_json(record)
+    job = named.job_id(result, store)
+    record = store.record(job) if job else None
+    if record is not None:
+        show_json(record) if as_json else _show_job(record, store)
+    elif job:
+        raise UsageError(f"job {job} runs now", f"See: cellgauge logs -f {job[:8]}")
     else:
-        _show_job(record, store)
+        raise named.nothing("run or job", result, store)
 
 
 def _show_job(record: "RunRecord", store: "Store") -> None:

@@ -15,7 +15,7 @@ import docker.errors
 from docker.types import DeviceRequest, LogConfig, Mount, Ulimit
 
 from cellgauge import disk, owner
-from cellgauge.engines.docker_client import ANSWER, UNREACHABLE, connect, translated, wait_for
+from cellgauge.engines.docker_client import ANSWER, UNREACHABLE, connect, patiently, translated
 from cellgauge.engines.docker_watch import Watch
 from cellgauge.engines.launch import Cancel, Exit, Launch, environment, labels
 from cellgauge.engines.log import Log
@@ -69,8 +69,7 @@ class DockerEngine:
         options = self._options(launch)
         with self._looking_after(options["name"]):
             with translated("the container was not made", "start"):
-                client = wait_for(connect(launch.limits.start), cancel)
-                container = client.containers.create(**options)
+                container = patiently(lambda: _make(connect(launch.limits.start), options), cancel)
             try:
                 with translated(f"container {container.short_id}", "run"), Log(launch.log, launch.limits.log_mb) as log:
                     watch = Watch(container, launch, cancel, log)  # listens before there is anything to hear
@@ -189,6 +188,17 @@ class DockerEngine:
             # Ours is kept from the stream; this one is for people who look with `docker logs`.
             "log_config": LogConfig(type="json-file", config={"max-size": "4m", "max-file": "2"}),
         }
+
+
+def _make(client: docker.DockerClient, options: dict[str, Any]) -> Any:
+    try:
+        return client.containers.create(**options)
+    except docker.errors.APIError as problem:
+        if problem.status_code != 409:
+            raise
+        # The name is ours alone: it was made, and the engine went away before it could say so.
+        _remove(client.api, options["name"])
+        return client.containers.create(**options)
 
 
 def _name(job: str) -> str:

@@ -2,9 +2,10 @@
 
 import re
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import cache
+from typing import TypeVar
 
 import docker
 import docker.errors
@@ -18,6 +19,7 @@ ANSWER = 60.0
 UNREACHABLE = (docker.errors.DockerException, requests.exceptions.RequestException, OSError)
 AWAY = 90.0
 """Seconds that the engine may be away, being restarted, before a job is given up."""
+Answer = TypeVar("Answer")
 NO_GPU = re.compile(r"nvidia|device driver|cdi", re.IGNORECASE)
 
 
@@ -59,14 +61,16 @@ def connect(answer: float = ANSWER) -> docker.DockerClient:
         return client
 
 
-def wait_for(client: docker.DockerClient, cancel: Cancel) -> docker.DockerClient:
-    """Wait for an engine that is being restarted: jobs that are started meanwhile would all fail."""
+def patiently(ask: Callable[[], Answer], cancel: Cancel) -> Answer:
+    """Ask an engine that is perhaps being restarted: jobs that are started meanwhile would all fail.
+
+    A ping first would not do: an engine that shuts down still answers on the connections that are open.
+    """
     until = time.monotonic() + AWAY
     while True:
         try:
-            client.ping()
-            return client
-        except UNREACHABLE:
+            return ask()
+        except requests.exceptions.ConnectionError:
             if cancel.asked or time.monotonic() > until:
                 raise
         cancel.sleep(0.5)
