@@ -32,8 +32,9 @@ def datasets(files: Sequence[Path]) -> dict[str, DatasetSpec]:
         for name, entry in yamlfile.read(path, CatalogFile).datasets.items():
             if name in found:
                 raise CatalogError(f"{path}: dataset '{name}' is already defined in another catalogue", "Rename one.")
-            fields = {**entry.model_dump(), "source": _absolute(entry.source, path.parent)}
-            found[name] = DatasetSpec(name=name, **fields)
+            written = (entry.source,) if isinstance(entry.source, str) else entry.source
+            sources = tuple(_absolute(source, path.parent) for source in written)
+            found[name] = DatasetSpec(name=name, **{**entry.model_dump(), "source": sources})
     return found
 
 

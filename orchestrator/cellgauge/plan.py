@@ -147,6 +147,7 @@ def view(model: ModelSpec, dataset: DatasetChoice) -> View:
     return View(
         sha256=dataset.sha256,
         matrix=spec.matrix,
+        organism=spec.organism,
         gene_index=spec.gene_ids,
         gene_columns=spec.gene_columns,
         gene_ids=spec.gene_ids if model.gene_ids == "any" else model.gene_ids,

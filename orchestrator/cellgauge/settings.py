@@ -24,7 +24,11 @@ class Settings(BaseSettings):
     results: Path = Path("cellgauge-results")
     """Where finished work is kept."""
     cache: Path = Field(default_factory=lambda: platformdirs.user_cache_path("cellgauge"))
-    """Where views of datasets are kept; may be deleted at any time."""
+    """Where datasets, weights and views are kept; may be deleted at any time."""
+    shared_caches: Paths = ()
+    """Caches of others on this machine, read and never written; looked into first."""
+    cellxgene_api: str = "https://api.cellxgene.cziscience.com"
+    """Where CELLxGENE Discover is asked for the address of a dataset."""
     catalog: Paths = ()
     """Further dataset catalogues."""
     models_path: Paths = ()
@@ -54,7 +58,7 @@ class Settings(BaseSettings):
     build_network: str = ""
     """Network of image builds, for instance `host`; absent: the engine's default."""
 
-    @field_validator("catalog", "models_path", mode="before")
+    @field_validator("catalog", "models_path", "shared_caches", mode="before")
     @classmethod
     def _split(cls, value: Any) -> Any:
         return tuple(Path(part) for part in value.split(os.pathsep) if part) if isinstance(value, str) else value

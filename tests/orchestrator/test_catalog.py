@@ -34,7 +34,7 @@ def test_the_shipped_catalogue_is_good():
 
 def test_an_entry_of_five_lines_is_enough_and_its_path_is_relative_to_the_file(tmp_path):
     found = read(tmp_path, GOOD)
-    assert found["first"].source == (tmp_path / "first.h5ad").as_uri()
+    assert found["first"].sources[0] == (tmp_path / "first.h5ad").as_uri()
     assert found["first"].name == "first"
 
 

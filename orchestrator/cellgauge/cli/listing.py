@@ -49,7 +49,7 @@ def datasets(catalogs: options.Catalogs = None, as_json: options.Json = False) -
             "gene_ids": spec.gene_ids,
             "roles": list(spec.obs),
             "verified": bool(spec.sha256),
-            "source": spec.source,
+            "sources": list(spec.sources),
             "licence": spec.licence,
             "title": spec.title,
         }

@@ -19,9 +19,9 @@ def fetch(spec: DatasetSpec) -> tuple[Path, str, tuple[int, ...]]:
         If the file is not there, cannot be read, or is another one than the catalogue says.
     """
     what = f"dataset '{spec.name}'"
-    path = locate(what, spec.source)
+    path = locate(what, spec.sources[0])
     before = stamp(path) if path.exists() else ()
-    path, digest = verified(what, spec.source, spec.sha256s)
+    path, digest = verified(what, spec.sources[0], spec.sha256s)
     return path, digest, before
 
 

@@ -5,11 +5,17 @@ The two messages that cross into a container, `RunRequest` and `RunResult`, are 
 
 from cellgauge.specs.asked import Asked, Changes, Limits, relaxations
 from cellgauge.specs.base import GeneIds, MatrixKind, Name, Relaxation, Spec, State, Verb, identity
-from cellgauge.specs.catalogue import (
+from cellgauge.specs.datasets import (
     Dataset,
     DatasetEntry,
     DatasetSpec,
+    Deprecation,
     Matrix,
+    Rows,
+    Split,
+    View,
+)
+from cellgauge.specs.models import (
     Model,
     ModelSpec,
     ParamSpec,
@@ -18,7 +24,7 @@ from cellgauge.specs.catalogue import (
     VerbSpec,
     Weight,
 )
-from cellgauge.specs.plans import Job, JobDataset, Plan, Scoring, Skip, View
+from cellgauge.specs.plans import Job, JobDataset, Plan, Scoring, Skip
 from cellgauge.specs.results import (
     Attempt,
     GpuUse,
@@ -38,6 +44,7 @@ __all__ = [
     "Dataset",
     "DatasetEntry",
     "DatasetSpec",
+    "Deprecation",
     "GeneIds",
     "GpuUse",
     "Host",
@@ -54,12 +61,14 @@ __all__ = [
     "Plan",
     "Relaxation",
     "Resources",
+    "Rows",
     "Run",
     "RunRecord",
     "ScoreValue",
     "Scoring",
     "Skip",
     "Spec",
+    "Split",
     "State",
     "TaskResult",
     "Used",

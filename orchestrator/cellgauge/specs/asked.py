@@ -8,7 +8,7 @@ from pydantic import ByteSize, Field, TypeAdapter
 
 from cellgauge.errors import UnknownNameError, UsageError
 from cellgauge.specs.base import Relaxation, Spec
-from cellgauge.specs.catalogue import Resources
+from cellgauge.specs.models import Resources
 
 SECONDS = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400}
 

@@ -1,33 +1,10 @@
 """What is decided before anything is done."""
 
-from functools import cached_property
 from typing import Literal
 
-from cellgauge.specs.base import GeneIds, Name, Relaxation, Spec, Verb, identity
-from cellgauge.specs.catalogue import Matrix
+from cellgauge.specs.base import Name, Relaxation, Spec, Verb
+from cellgauge.specs.datasets import View
 from cellgauge_model.contract import Param
-
-
-class View(Spec):
-    """What a model sees of a dataset; two equal views are one file."""
-
-    format: int = 2
-    """Raised whenever the same dataset would be written differently."""
-    sha256: str
-    """Of the dataset's file."""
-    matrix: Matrix
-    gene_index: GeneIds
-    """What the dataset's var index holds."""
-    gene_columns: dict[GeneIds, str]
-    gene_ids: GeneIds
-    """What the view's var index holds."""
-    obs: dict[str, str]
-    """The granted obs columns, by role."""
-
-    @cached_property
-    def id(self) -> str:
-        """Hash over all of it."""
-        return identity(self.model_dump())
 
 
 class JobDataset(Spec):

@@ -1,4 +1,4 @@
-"""What people write down: datasets and models."""
+"""What a `model.yaml` says."""
 
 import math
 from pathlib import Path
@@ -6,69 +6,8 @@ from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
-from cellgauge.specs.base import LATIN, SLOT, GeneIds, MatrixKind, Name, Spec, Verb
+from cellgauge.specs.base import Name, Spec, Verb
 from cellgauge_model.contract import Param
-
-
-class Matrix(Spec):
-    """Where the expression values lie, and what they are."""
-
-    slot: str = Field(default="X", pattern=SLOT)
-    """`X`, `raw` or `layers/NAME`."""
-    kind: MatrixKind = "counts"
-    """`counts`: integers. `log1p`: the natural log of 1 + counts scaled to one total per cell; counts are recovered
-    from it. `corrected`: counts that a correction made fractional, taken as they are."""
-    total_counts: str | None = None
-    """With `log1p`: the obs column of each cell's total before scaling, which makes the recovery exact."""
-
-
-class DatasetEntry(Spec):
-    """One entry of `datasets.yaml`, without its name."""
-
-    version: str = "1"
-    title: str = ""
-    source: str
-    """`package://PACKAGE/PATH`, `file://PATH`, or a path relative to the catalogue."""
-    sha256: str | tuple[str, ...] | None = None
-    """Of the file; several where the same data was published in several encodings; absent = unverified."""
-    organism: str = Field(pattern=LATIN)
-    """Latin name: Homo sapiens."""
-    gene_ids: GeneIds
-    """What the var index holds."""
-    gene_columns: dict[GeneIds, str] = {}
-    """var columns that hold the other kinds of gene id."""
-    matrix: Matrix = Matrix()
-    obs: dict[Name, str]
-    """Role (cell_type, batch, donor, …) → obs column."""
-    licence: str = "unknown"
-    citation: str = ""
-    provenance: str = ""
-
-
-class DatasetSpec(DatasetEntry):
-    """A dataset that the catalogue knows."""
-
-    name: Name
-
-    @property
-    def sha256s(self) -> tuple[str, ...]:
-        """The accepted checksums."""
-        return (self.sha256,) if isinstance(self.sha256, str) else self.sha256 or ()
-
-
-class Dataset(Spec):
-    """A dataset that is on this machine and has been checked."""
-
-    spec: DatasetSpec
-    path: Path
-    sha256: str
-    stamp: tuple[int, ...]
-    """Inode, size and time of change when the file was hashed: it must stay that very file while a run lasts."""
-    n_cells: int
-    n_genes: int
-
-
-# --- models ---------------------------------------------------------------------------------------------------------
 
 
 class ParamSpec(Spec):
