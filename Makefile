@@ -16,13 +16,14 @@ test-fast:  ## Run the tests that need no Docker engine
 	@.ci/venv dev
 	@.venv/bin/python -m pytest
 
-lint:  ## Check style, types, layers and spelling
+lint:  ## Check style, types, layers, spelling, and YAML against its schemas
 	@.ci/venv dev
 	.venv/bin/ruff format --check .
 	.venv/bin/ruff check .
 	.venv/bin/mypy
 	.venv/bin/lint-imports
 	.venv/bin/codespell
+	.venv/bin/python docs/validate.py
 
 format:  ## Put the code into its form
 	@.ci/venv dev

@@ -2,6 +2,7 @@
 
 import json
 import os
+import resource
 import statistics
 import subprocess
 import sys
@@ -15,6 +16,7 @@ import yaml
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 import quick
 from cellgauge import catalog, evaluate, executors, images, pipeline, worker
+from cellgauge.data.cache import Cache
 from cellgauge.engines import Cancel
 from cellgauge.engines.docker import DockerEngine
 from cellgauge.engines.function import FunctionEngine
@@ -34,7 +36,7 @@ class Bench:
     """A made dataset, the quick model, and a folder of results."""
 
     def __init__(self, folder):
-        self.folder = folder
+        self.folder, self.cache = folder, Cache(folder / "cache")
         make_cells().write_h5ad(folder / "made.h5ad")
         source = (folder / "made.h5ad").as_uri()
         self.dataset = checked(DatasetSpec(name="made", **{**entry(folder / "made.h5ad"), "source": source}))
@@ -47,16 +49,16 @@ class Bench:
         wanted = [Wanted(self.model, "default", {})]
         task = {"embedding": catalog.tasks()["embedding"]}
         found = lambda model: images.Runnable(digest, model.folder)  # noqa: E731
-        return pipeline.prepare(wanted, [self.dataset.spec], task, seeds, found, Site())
+        return pipeline.prepare(wanted, [self.dataset.spec], task, seeds, found, Site(), self.cache)
 
     def evaluate(self, prepared, store, engine, *, slots=1, reuse=None):
         kit = worker.Kit(
             store=store,
             engine=engine,
-            executor=executors.make(f"threads:{slots}"),
+            executor=executors.threads(slots),
             slots=slots,
             scorers=Scorers(1),
-            cache=self.folder / "cache",
+            cache=self.cache,
             site=Site(),
             terms=Terms(run="bench"),
         )
@@ -115,18 +117,23 @@ def gap(bench: Bench) -> Row:
 
 
 def own_time(bench: Bench) -> Row:
-    """CPU seconds of this process a job, all of it but the model's: planning, views, checks, records, events."""
+    """CPU seconds a job, all of it but the model's: plan, view, request, checks, record, and scoring in its process."""
     store, jobs = bench.store("own"), 200
-    prepared = bench.prepare(range(jobs))
-    began = time.process_time()
-    for _ in bench.evaluate(prepared, store, FunctionEngine(bench.copy), slots=4):
+    began = _cpu_seconds()
+    for _ in bench.evaluate(bench.prepare(range(jobs)), store, FunctionEngine(bench.copy), slots=4):
         pass
-    each = (time.process_time() - began) / jobs
-    return "own CPU time a job", f"{each * 1e3:.1f} ms", "< 50 ms", each < 0.05
+    each = (_cpu_seconds() - began) / jobs  # what scored has ended, and is counted
+    return "own CPU time a job, with planning and scoring", f"{each * 1e3:.1f} ms", "< 50 ms", each < 0.05
+
+
+def _cpu_seconds() -> float:
+    """Of this process, and of its children that have ended."""
+    used = [resource.getrusage(whose) for whose in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+    return sum(one.ru_utime + one.ru_stime for one in used)
 
 
 def memory(bench: Bench) -> Row:
-    """Resident memory over 1,000 jobs: the last half against the first."""
+    """Resident memory over 1,000 jobs: the mean over the last 100 against that over the fifth 100."""
     store, jobs = bench.store("memory"), 1000
     prepared, process, seen = bench.prepare(range(jobs)), psutil.Process(), []
     for event in bench.evaluate(prepared, store, FunctionEngine(bench.copy), slots=4):

@@ -19,10 +19,12 @@ import execution
 import numpy as np
 import pandas as pd
 import scipy.sparse as sp
+import views
 import yaml
 
 from cellgauge import catalog, execute, images, plan
 from cellgauge.data import check, fetch, view
+from cellgauge.data.cache import Cache
 from cellgauge.engines import Cancel, Engine
 from cellgauge.engines.docker import DockerEngine
 from cellgauge.engines.function import FunctionEngine
@@ -32,6 +34,7 @@ from cellgauge.store import Store
 from cellgauge_model import contract
 from cellgauge_model.contract import Item
 from cellgauge_tasks import find
+from support import VIEW
 
 ROUNDS = 15
 MANIFEST = """\
@@ -67,14 +70,14 @@ def dataset_in(folder: Path) -> Dataset:
     spec = DatasetSpec(
         name="cells", source=path.as_uri(), organism="Homo sapiens", gene_ids="symbol", obs={"cell_type": "label"}
     )
-    return check.check(spec, *fetch.fetch(spec))
+    return check.check(spec, *fetch.fetch(spec, Cache(folder / "cache")))
 
 
 def finished_output(dataset: Dataset, folder: Path) -> None:
     """What the trivial model copies: an output that passes every check."""
     folder.mkdir(parents=True)
     np.save(folder / "embedding.npy", np.zeros((dataset.n_cells, 2), dtype="float32"))
-    (folder / "cells.txt").write_text("".join(f"{cell}\n" for cell in view.annotations(dataset, {}).index))
+    (folder / "cells.txt").write_text("".join(f"{cell}\n" for cell in view.cells(dataset, VIEW)))
     contract.write_atomically(folder / "result.json", contract.to_json(contract.RunResult(1, "ok")))
 
 
@@ -91,8 +94,8 @@ def one_job(model: Model, image: str, dataset: Dataset, store: Store, engine: En
     choice = plan.ModelChoice(spec=model.spec, variant="default", params={}, image=image)
     data = plan.DatasetChoice(spec=dataset.spec, sha256=dataset.sha256)
     job = plan.make([choice], [data], [find()["clustering"]], [seed]).jobs[0]
-    path = view.write(dataset, job.datasets[0].view, cache)
-    given = Given(Item("cells", "cells.h5ad"), {"cells.h5ad": path}, list(view.annotations(dataset, {}).index))
+    path = view.write(dataset, job.datasets[0].view, Cache(cache))
+    given = Given(Item("cells", "cells.h5ad"), {"cells.h5ad": path}, view.cells(dataset, job.datasets[0].view))
     with store.workspace(job.id) as folder:
         (done,), _ = execute.run([Work(job, [given])], model, folder, engine, Terms(), Cancel())
         store.keep(done.folder, done.record)
@@ -168,7 +171,7 @@ def main() -> None:
         store = Store(folder / "results")
         store.prepare()
         rows = [containers(folder, dataset, store), function_engine(folder, dataset, store), planning(), help_text()]
-    rows += execution.rows()
+    rows += execution.rows() + views.rows()
     print("| what | measured: median (range) | promised | kept |\n|---|---|---|---|")
     for what, measured, promised, kept in rows:
         print(f"| {what} | {measured} | {promised} | {'yes' if kept else 'NO'} |")

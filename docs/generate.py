@@ -48,6 +48,7 @@ def pages() -> dict[str, str]:
     """Make every page: file name → text."""
     made = {f"{name}.schema.json": schema(kind) for name, kind in SCHEMAS.items()}
     texts = {"cli": commands(), "settings": settings(), "errors": exit_codes(), "tasks": tasks(), "models": models()}
+    texts["datasets"] = datasets()
     return made | {f"{name}.md": MADE + text for name, text in texts.items()}
 
 
@@ -139,6 +140,43 @@ def models() -> str:
     ]
     head = ["| model | verbs | what it is | parameters | determinism | licence |", "|---|---|---|---|---|---|"]
     return "\n".join(["# Models", "", *head, *rows, ""])
+
+
+def datasets() -> str:
+    """Every dataset of the shipped catalogue."""
+    found = catalog.datasets([shipped("datasets.yaml")])
+    rows = [
+        f"| `{name}` | {spec.title} | {spec.organism} | {spec.modality} | "
+        f"{', '.join(f'`{role}`' for role in spec.obs) or '–'} | {_standing(spec)} |"
+        for name, spec in found.items()
+    ]
+    words = (
+        "An *unverified* one has no checksum yet: `cellgauge datasets pull NAME --record` pulls it and writes it down. "
+        "How to add your own: [Add a dataset](../how-to/add-a-dataset.md).\n"
+    )
+    head = ["| dataset | what it is | organism | modality | roles | |", "|---|---|---|---|---|---|"]
+    return "\n".join(["# Datasets", "", words, *head, *rows, "", "## Where they come from", "", *_origins(found), ""])
+
+
+def _standing(spec: specs.DatasetSpec) -> str:
+    parts = ["verified" if spec.verified else "unverified"]
+    if spec.deprecated:
+        instead = f"; use `{spec.deprecated.successor}`" if spec.deprecated.successor else ""
+        parts.append(f"deprecated: {spec.deprecated.reason}{instead}")
+    if spec.seen_by:
+        parts.append(f"models trained on it: {', '.join(f'`{model}`' for model in spec.seen_by)}")
+    return "; ".join(parts)
+
+
+def _origins(found: dict[str, specs.DatasetSpec]) -> Iterator[str]:
+    """What is known of each dataset, told once for those that were made alike."""
+    for told in dict.fromkeys(spec.provenance for spec in found.values()):
+        alike = {name: spec for name, spec in found.items() if spec.provenance == told}
+        names = [f"`{name}`" for name in alike]
+        listed = ", ".join(names) if len(names) < 4 else f"{names[0]} … {names[-1]}"
+        cited = "; ".join(dict.fromkeys(spec.citation for spec in alike.values()))
+        licence = "; ".join(dict.fromkeys(spec.licence for spec in alike.values()))
+        yield f"- {listed}: {' '.join(told.split())} {cited}. Licence: {licence}."
 
 
 if __name__ == "__main__":

@@ -56,6 +56,15 @@ def real_data():
     return folder
 
 
+@pytest.fixture(scope="session")
+def real_catalog(real_data, tmp_path_factory):
+    """The catalogue of the real datasets, its sources pointed to where they lie."""
+    text = (ROOT / "tests" / "real-datasets.yaml").read_text()
+    path = tmp_path_factory.mktemp("real") / "real-datasets.yaml"
+    path.write_text(text.replace("\n    source: ", f"\n    source: {real_data.absolute()}/"))
+    return path
+
+
 @pytest.fixture
 def made():
     """A made AnnData of 60 cells of 3 types and 40 genes, with everything in it that a model must not see."""

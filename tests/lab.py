@@ -1,6 +1,7 @@
 """Where whole runs are tried: real data, files, threads and locks; models are functions."""
 
 from cellgauge import executors, pipeline
+from cellgauge.data.cache import Cache
 from cellgauge.engines import Cancel
 from cellgauge.engines.function import FunctionEngine
 from cellgauge.evaluate import Finished, Kit, Scored, evaluate
@@ -25,7 +26,7 @@ class Lab:
     """Datasets, models and a results folder."""
 
     def __init__(self, folder, store):
-        self.folder, self.store = folder, store
+        self.folder, self.store, self.cache = folder, store, Cache(folder / "cache")
 
     def dataset(self, name, **fields):
         path = self.folder / f"{name}.h5ad"
@@ -39,16 +40,16 @@ class Lab:
         specs = [self.dataset(one) if isinstance(one, str) else one for one in datasets]
         image_of = image_of or (lambda model: Runnable(f"sha256:{model.spec.name}", model.folder))
         wanted = [Wanted(model, "default", {}) for model in made]
-        return pipeline.prepare(wanted, specs, tasks or {"t": task()}, seeds, image_of, site or Site())
+        return pipeline.prepare(wanted, specs, tasks or {"t": task()}, seeds, image_of, site or Site(), self.cache)
 
     def kit(self, function=embed_view, *, slots=2, site=None, engine=None, terms=None, **fields):
         return Kit(
             store=self.store,
             engine=engine or FunctionEngine(function),
-            executor=executors.make(f"threads:{slots}"),
+            executor=executors.threads(slots + (len(site.lessor.devices) if site and site.lessor else 0)),
             slots=slots,
             scorers=fields.pop("scorers", None) or ScoredAtOnce(),
-            cache=self.folder / "cache",
+            cache=self.cache,
             site=site or Site(),
             terms=Terms(**{"run": "r1", "pause": 0.0, **(terms or {})}),
             **fields,

@@ -6,6 +6,7 @@ import textwrap
 import numpy as np
 
 from cellgauge.data import view
+from support import VIEW
 
 MANIFEST = """
 name: {name}
@@ -51,7 +52,7 @@ def write(folder, *datasets, name="quick", more=""):
     for dataset in datasets:
         ready = place / "ready" / dataset.spec.name
         ready.mkdir(parents=True)
-        cells = list(view.annotations(dataset, {}).index)
+        cells = view.cells(dataset, VIEW)
         values = np.random.default_rng(0).standard_normal((len(cells), 4), dtype="float32")
         np.save(ready / "embedding.npy", values)
         (ready / "cells.txt").write_text("".join(f"{cell}\n" for cell in cells))

@@ -2,6 +2,7 @@
 
 import json
 import os
+import tempfile
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -13,12 +14,13 @@ import scipy.sparse as sp
 
 from cellgauge import execute, gpus
 from cellgauge.data import check, fetch, view
+from cellgauge.data.cache import Cache
 from cellgauge.engines import Cancel
 from cellgauge.engines.function import FunctionEngine
 from cellgauge.engines.local import LocalEngine
 from cellgauge.request import Given, Terms, Work
 from cellgauge.scorers import Scorers
-from cellgauge.specs import ItemRecord, Job, JobDataset, Matrix, Model, ModelSpec, RunRecord, View
+from cellgauge.specs import ItemRecord, Job, JobDataset, Matrix, Model, ModelSpec, RunRecord, Scoring, View
 from cellgauge_model import contract
 from cellgauge_model.contract import Item
 
@@ -56,7 +58,9 @@ def entry(path, **changes):
 
 
 def checked(spec):
-    return check.check(spec, *fetch.fetch(spec))
+    """Fetch a dataset that lies on this machine, and check it."""
+    with tempfile.TemporaryDirectory() as cache:
+        return check.check(spec, *fetch.fetch(spec, Cache(Path(cache))))
 
 
 def pick_engine(name):
@@ -70,8 +74,8 @@ def pick_engine(name):
 
 
 def give(dataset, shown, cache, name):
-    path = view.write(dataset, shown, cache)
-    cells = list(view.annotations(dataset, {}).index)
+    path = view.write(dataset, shown, Cache(cache))
+    cells = view.cells(dataset, shown)
     return Given(Item(name, f"{name}.h5ad"), {f"{name}.h5ad": path}, cells, list(anndata.read_h5ad(path).var_names))
 
 
@@ -83,6 +87,12 @@ def a_job(job_id="ab" * 10, *datasets, **fields):
     raw = {"model": "m", "model_version": "1", "variant": "default", "image": "sha256:0", "verb": "embed"}
     shown = tuple(JobDataset(name=name, view=VIEW) for name in datasets)
     return Job(id=job_id, **{**raw, "params": {}, "seed": 1, "contract": 1, "datasets": shown, **fields})
+
+
+def a_scoring(scoring_id="cd" * 10, job_id="ab" * 10, **fields):
+    """A scoring of a job that `a_job` makes."""
+    raw = {"model": "m", "variant": "default", "dataset": "d", "task": "t", "task_version": "1", "roles": {}, "seed": 1}
+    return Scoring(id=scoring_id, job=job_id, **{**raw, **fields})
 
 
 def made_record(state="ok", reason="", job_id="ab" * 10, job=None, **fields):
@@ -135,6 +145,22 @@ def write_good_output(launch, only=None):
         if only is None or item.name in only:
             write_item(launch.output, item.name, ["a", "b", "c"])
     return 0
+
+
+def failing(*problems, then=write_good_output):
+    """A model that the engine fails to run, once a problem given, and that then does as it should."""
+    waiting = list(problems)
+
+    def function(launch):
+        if waiting:
+            launch.log.write_text(f"said before: {waiting[0].message}\n")
+            (launch.output / "half").write_text("x")
+            (launch.scratch / "half").write_text("x")
+            raise waiting.pop(0)
+        assert list(launch.output.iterdir()) == list(launch.scratch.iterdir()) == []
+        return then(launch)
+
+    return function
 
 
 def embed_view(launch):

@@ -10,16 +10,35 @@ RECORD = "record.json"
 KEPT_ATTEMPTS = 20
 
 
+def log(run: str) -> str:
+    """Name the log of a run that ended at a job and gave way to another, within the job's folder."""
+    return f"attempts/{run or 'run'}.txt"
+
+
 def note(record: RunRecord, before: RunRecord, place: Path, folder: Path) -> None:
-    """Write an attempt that failed into the record of the good one that stays, and keep its log."""
-    log = f"attempts/{record.run or 'run'}.txt"
-    with suppress(OSError):
-        (place / "attempts").mkdir(exist_ok=True)
-        (folder / "log.txt").rename(place / log)
-    attempt = _attempt(record, log if (place / log).exists() else "")
+    """Write an attempt that failed into the record of the good one that stays, and keep its logs."""
+    attempt = _attempt(record, _moved(folder, place, record.run))
     attempts = (*before.attempts, *record.attempts, attempt)[-KEPT_ATTEMPTS:]
     changed = before.model_copy(update={"attempts": attempts})
     write_atomically(place / RECORD, changed.model_dump_json(indent=2))
+
+
+def inherit(record: RunRecord, before: RunRecord, place: Path, folder: Path) -> RunRecord:
+    """Take over an earlier attempt, its logs and those before it."""
+    earlier = _attempt(before, _moved(place, folder, before.run))
+    return record.model_copy(update={"attempts": (*before.attempts, earlier, *record.attempts)[-KEPT_ATTEMPTS:]})
+
+
+def _moved(source: Path, target: Path, run: str) -> str:
+    """Move a run's logs from a job's folder to the earlier ones of another; name its last, if there is one."""
+    name = log(run)
+    with suppress(OSError):  # a log that cannot be kept is no reason to lose the record
+        (target / "attempts").mkdir(exist_ok=True)
+        for path in [*(source / "attempts").glob("*"), source / "log.txt"]:
+            kept = target / (name if path.name == "log.txt" else f"attempts/{path.name}")
+            if path.exists() and not kept.exists():
+                path.rename(kept)
+    return name if (target / name).exists() else ""
 
 
 def _attempt(record: RunRecord, log: str) -> Attempt:
@@ -33,17 +52,3 @@ def _attempt(record: RunRecord, log: str) -> Attempt:
         seconds=record.seconds,
         log=log,
     )
-
-
-def inherit(record: RunRecord, before: RunRecord, place: Path, folder: Path) -> RunRecord:
-    """Take over an earlier attempt, its logs and those before it."""
-    kept = folder / "attempts"
-    log = f"attempts/{before.run or 'run'}.txt"
-    with suppress(OSError):  # a log that cannot be kept is no reason to lose the record
-        kept.mkdir(exist_ok=True)
-        for path in [*(place / "attempts").glob("*"), place / "log.txt"]:
-            target = folder / log if path.name == "log.txt" else kept / path.name
-            if path.exists() and not target.exists():
-                path.rename(target)
-    earlier = _attempt(before, log if (folder / log).exists() else "")
-    return record.model_copy(update={"attempts": (*before.attempts, earlier, *record.attempts)[-KEPT_ATTEMPTS:]})

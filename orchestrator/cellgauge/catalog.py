@@ -1,5 +1,6 @@
 """Finds what there is: datasets in `datasets.yaml`, models in folders, tasks in `cellgauge_tasks` and entry points."""
 
+import fnmatch
 import os
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
@@ -36,6 +37,25 @@ def datasets(files: Sequence[Path]) -> dict[str, DatasetSpec]:
             sources = tuple(_absolute(source, path.parent) for source in written)
             found[name] = DatasetSpec(name=name, **{**entry.model_dump(), "source": sources})
     return found
+
+
+def home_of(name: str, files: Sequence[Path]) -> Path:
+    """Tell which of the catalogues defines a dataset.
+
+    Raises
+    ------
+    CatalogError
+        If a file is missing or malformed.
+    UnknownNameError
+        If none of them defines it.
+    """
+    known: list[str] = []
+    for path in files:
+        here = yamlfile.read(path, CatalogFile).datasets
+        if name in here:
+            return path.absolute()
+        known += here
+    raise UnknownNameError("dataset", name, known)
 
 
 def _absolute(source: str, folder: Path) -> str:
@@ -105,11 +125,15 @@ def tasks() -> dict[str, Task]:
     return find()
 
 
-def pick(kind: str, wanted: Iterable[str], known: Mapping[str, T], more: str = "") -> dict[str, T]:
-    """Look names up, keeping their order; `all` means every one.
+def pick(
+    kind: str, wanted: Iterable[str], known: Mapping[str, T], more: str = "", hidden: Collection[str] = ()
+) -> dict[str, T]:
+    """Look names up, keeping their order; `all` means every one, `tsv2_*` every one whose name fits.
 
     Parameters
     ----------
+    hidden
+        Names that are meant only where they are named in full.
     more
         What else to say about a name that is not known.
 
@@ -123,9 +147,12 @@ def pick(kind: str, wanted: Iterable[str], known: Mapping[str, T], more: str = "
     names = list(dict.fromkeys(wanted))
     if not names:
         raise UsageError(f"no {kind} is named", f"Known: {', '.join(known)}.")
-    if "all" in names:
-        names = list(dict.fromkeys([*known, *(name for name in names if name != "all")]))
-    for name in names:
-        if name not in known:
+    found: dict[str, T] = {}
+    shown = {name: value for name, value in known.items() if name not in hidden}
+    for name in sorted(names, key=lambda name: name != "all"):
+        pattern = "*" if name == "all" else name
+        fitting = {name: known[name]} if name in known else {one: shown[one] for one in fnmatch.filter(shown, pattern)}
+        if not fitting:
             raise UnknownNameError(kind, name, known, more)
-    return {name: known[name] for name in names}
+        found |= fitting
+    return found

@@ -49,6 +49,26 @@ def explained(path: Path, elsewhere: str = "--results") -> Iterator[None]:
         ) from problem
 
 
+@contextmanager
+def put(place: Path) -> Iterator[Path]:
+    """Make a folder beside its place and rename it into it at the end of the block: all of it is there, or nothing.
+
+    Where somebody was faster, theirs stays: for folders that are named after their content.
+    """
+    partial = place.with_name(f".{place.name}.{secrets.token_hex(4)}")
+    try:
+        partial.mkdir(parents=True)
+        yield partial
+        try:
+            partial.rename(place)
+        except OSError:
+            if not place.exists():
+                raise
+    finally:
+        if partial.exists():
+            remove(partial)
+
+
 def link(source: Path, target: Path) -> None:
     """Put a file somewhere else without copying it, or by copying where the file systems differ."""
     target.parent.mkdir(parents=True, exist_ok=True)

@@ -84,6 +84,9 @@ class EngineError(CellgaugeError):
 class ImageError(EngineError):
     """A model's image cannot be found, pulled or built."""
 
+    def __init__(self, message: str, hint: str = "", *, lasting: bool = False, phase: "Phase | None" = "pull") -> None:
+        super().__init__(message, hint, lasting=lasting, phase=phase)
+
 
 class GpuError(EngineError):
     """A GPU was asked for and cannot be had: no driver, no such device, not enough memory."""

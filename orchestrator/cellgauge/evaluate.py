@@ -1,6 +1,7 @@
 """Does what a plan says: starts models, scores their outputs, keeps each thing the moment it is finished."""
 
 import functools
+import threading
 from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -13,7 +14,7 @@ from cellgauge.pipeline import Prepared, Reuse
 from cellgauge.schedule import Start
 from cellgauge.specs import Job, RunRecord, Scoring, State, TaskResult
 from cellgauge.store import REUSABLE
-from cellgauge.worker import Ended, Kit, Started, Worker
+from cellgauge.worker import Ended, Kit, Queued, Started, Worker
 
 TICK = 1.0
 """Seconds between looks at what running models say of their progress."""
@@ -54,7 +55,7 @@ class _Scores:
     reason: str
 
 
-_Event = Progress | Ended | _Scores | BaseException
+_Event = Progress | Queued | Ended | _Scores | BaseException
 
 
 def evaluate(prepared: Prepared, reuse: Reuse, kit: Kit, cancel: Cancel) -> Generator[Progress, None, None]:
@@ -93,12 +94,16 @@ class _Loop:
         devices |= dict.fromkeys(prepared.unavailable, 0)  # only to be recorded
         self._waiting = schedule.starts(waiting, devices, kit.store.history(), warm=kit.warm)
         self._running: list[Start] = []
+        self._queued: set[str] = set()
         self._folders: dict[str, tuple[Job, Path]] = {}
         self._told: dict[str, outputs.Progress] = {}
         self._scoring = 0
         able = [job for start in self._waiting for job in start.jobs if job.model not in prepared.unavailable]
-        self._pantry = Pantry(able, prepared.models, prepared.datasets, kit.engine, kit.store, kit.cache, cancel)
-        self._worker = Worker(prepared, kit, self._pantry, cancel, self._queue.put)
+        self._pantry = Pantry(
+            able, prepared.models, prepared.datasets, kit.engine, kit.store, kit.cache, cancel, prepared.unusable
+        )
+        seats = threading.BoundedSemaphore(kit.slots)
+        self._worker = Worker(prepared, kit, self._pantry, cancel, self._queue.put, seats)
 
     def _has_to_run(self, job: Job) -> bool:
         return job.id not in self._reuse.jobs and (self._kit.only is None or plan.place(job) in self._kit.only)
@@ -130,9 +135,10 @@ class _Loop:
                 raise event
             yield from self._handle(event)
 
-    def _handle(self, event: Progress | Ended | _Scores) -> Iterator[Progress]:
+    def _handle(self, event: Progress | Queued | Ended | _Scores) -> Iterator[Progress]:
         if isinstance(event, Ended):
             self._running.remove(event.start)
+            self._queued.discard(event.start.jobs[0].id)
             if event.left:
                 jobs = tuple(one.job for one in event.left)
                 self._waiting.insert(0, replace(event.start, jobs=jobs))
@@ -146,6 +152,9 @@ class _Loop:
             yield from (Scored(result, reused=False) for result in event.results)
             if event.reason and not self._cancel.asked:
                 yield from self._rescued(event)
+        elif isinstance(event, Queued):
+            first = event.start.jobs[0].id
+            (self._queued.add if event.waits else self._queued.discard)(first)
         else:
             if isinstance(event, Started):
                 self._folders[event.job.id] = (event.job, event.folder)
@@ -154,20 +163,22 @@ class _Loop:
     def _start(self) -> None:
         if self._cancel.asked:
             self._waiting.clear()
-        lessor = self._kit.site.lessor
-        devices = 0 if lessor is None else len(lessor.devices)
-        if lessor is not None and lessor.share:
-            devices = max(devices, self._kit.slots * 8)  # how many fit is told by their memory
-        while start := schedule.pick(
-            self._waiting, self._running, slots=self._kit.slots + self._queueing(), devices=devices
-        ):
+        slots = self._kit.slots + len(self._queued)  # somebody else may hold their GPUs for hours: they fill no slot
+        while start := schedule.pick(self._waiting, self._running, slots=slots, devices=self._devices()):
             self._waiting.remove(start)
             self._running.append(start)
             self._kit.executor.submit(self._work, start)
 
-    def _queueing(self) -> int:
-        """Count those that wait for a GPU, which somebody else may hold for hours: they fill no slot."""
-        return sum(bool(start.gpus) and start.jobs[0].id not in self._folders for start in self._running)
+    def _devices(self) -> int:
+        """Count devices as `schedule.pick` does; shared ones for as many starts as run on them already, and once more.
+
+        How many fit is told by their memory. But no more may wait than there are devices: each holds a thread.
+        """
+        lessor = self._kit.site.lessor
+        if lessor is None:
+            return 0
+        begun = [start.gpus for start in self._running if start.jobs[0].id in self._folders]
+        return len(lessor.devices) + (sum(begun) if lessor.share else 0)
 
     def _advanced(self) -> Iterator[Advanced]:
         for job, folder in list(self._folders.values()):
@@ -190,10 +201,12 @@ class _Loop:
         for scoring in self._by_job[record.job.id]:
             if scoring.id in self._reuse.scorings and (known := self._kit.store.result(scoring.id)):
                 yield Scored(known, reused=True)
-            elif any(item.name == scoring.dataset and item.state == "ok" for item in record.items):
-                todo.setdefault(scoring.dataset, []).append(scoring)
-            else:
+            elif not any(item.name == scoring.dataset and item.state == "ok" for item in record.items):
                 yield Scored(self._unscored(scoring, record.reason, record.state), reused=False)
+            elif problem := self._prepared.unusable.get(scoring.dataset):
+                yield Scored(self._unscored(scoring, problem.message), reused=False)
+            else:
+                todo.setdefault(scoring.dataset, []).append(scoring)
         for scorings in todo.values():
             self._submit(record, scorings)
 

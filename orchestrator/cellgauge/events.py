@@ -8,8 +8,8 @@ from typing import Literal
 
 from cellgauge.disk import explained
 from cellgauge.evaluate import Advanced, Finished, Progress, Scored
-from cellgauge.specs import Job, Run, Spec, State
-from cellgauge.store import REUSABLE, now_utc
+from cellgauge.specs import REUSABLE, Job, Run, Spec, State
+from cellgauge.store import now_utc
 from cellgauge.worker import Started
 
 
@@ -33,7 +33,7 @@ class Event(Spec):
     seconds: float | None = None
     gpus: tuple[str, ...] = ()
     folder: str = ""
-    """Where a job runs, or lies."""
+    """Where a job runs; its log and its output so far lie there."""
     done: int | None = None
     """Of a running job, as the model says; of a run, its jobs that have ended."""
     total: int | None = None

@@ -3,21 +3,21 @@
 import platform
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from pydantic import ValidationError
 from tenacity import Retrying, retry_if_result, stop_after_attempt, wait_random_exponential
 
 import cellgauge
-from cellgauge import disk, outputs, provenance, request, store
+from cellgauge import disk, outputs, predictions, provenance, request, store
 from cellgauge.disk import explained
 from cellgauge.engines import Cancel, Engine, Exit, Launch
-from cellgauge.errors import ContractViolation, EngineError
+from cellgauge.errors import ContractViolation, EngineError, Phase
 from cellgauge.machine import describe
 from cellgauge.outcome import ended, log_tail
 from cellgauge.request import Given, Terms, Work
-from cellgauge.specs import Attempt, ItemRecord, Job, Model, RunRecord, Verb
+from cellgauge.specs import REUSABLE, Attempt, ItemRecord, Job, Model, RunRecord, State, Verb
 from cellgauge_model.contract import RunResult
 
 LONGEST_PAUSE = 30.0
@@ -43,6 +43,9 @@ class _Clock:
         now = time.perf_counter()
         self.seconds[phase], self.began = round(now - self.began, 4), now
 
+    def skip(self) -> None:
+        self.began = time.perf_counter()
+
 
 @dataclass(frozen=True)
 class _End:
@@ -50,7 +53,11 @@ class _End:
 
     exit: Exit
     fault: EngineError | None
+    started: str = ""
+    seconds: float = 0.0
+    """Of this attempt alone, its start with it."""
     attempts: tuple[Attempt, ...] = ()
+    """Those before it."""
 
 
 def run(
@@ -72,10 +79,10 @@ def run(
     with explained(folder):
         launch = request.prepare(work, model, folder, terms, engine)
     clock.lap("prepare")
-    end = _try(launch, engine, terms, cancel)
-    clock.lap("run")
+    end = _Attempts(launch, engine, terms, cancel).until_the_end()
+    clock.skip()  # attempts that failed, and the pauses after them
     clock.seconds["start"] = round(end.exit.start_seconds, 4)
-    clock.seconds["run"] = round(clock.seconds["run"] - end.exit.start_seconds, 4)
+    clock.seconds["run"] = round(end.seconds - end.exit.start_seconds, 4)
     left = _unreached(work, launch, end)
     done = []
     with explained(folder):
@@ -95,57 +102,64 @@ def run(
     return done, left
 
 
-def _try(launch: Launch, engine: Engine, terms: Terms, cancel: Cancel) -> _End:
-    """Run it; and again, after a pause, where the fault was neither the model's nor a lasting one."""
-    attempts: list[Attempt] = []
+@dataclass
+class _Attempts:
+    """Tries a start; and again, after a pause, where the fault was neither the model's nor a lasting one."""
 
-    def once() -> _End:
+    launch: Launch
+    engine: Engine
+    terms: Terms
+    cancel: Cancel
+    failed: list[Attempt] = field(default_factory=list)
+
+    def until_the_end(self) -> _End:
+        if self.terms.fault:
+            return _End(Exit(code=None), self.terms.fault)
+        found: _End = Retrying(
+            retry=retry_if_result(lambda end: bool(end.fault and not end.fault.lasting and not self.cancel.asked)),
+            stop=stop_after_attempt(1 + self.terms.retries),
+            wait=wait_random_exponential(multiplier=self.terms.pause, max=LONGEST_PAUSE),
+            sleep=self.cancel.sleep,
+            before_sleep=lambda state: self._clear(state.outcome.result()),  # type: ignore[union-attr]
+            retry_error_callback=lambda state: state.outcome and state.outcome.result(),
+        )(self._once)
+        if found.fault and self.cancel.asked and not found.fault.lasting:
+            found = replace(found, exit=Exit(code=None, cancelled=True), fault=None)
+        return replace(found, attempts=tuple(self.failed))
+
+    def _once(self) -> _End:
         started, began = store.now_utc(), time.perf_counter()
         try:
-            if cancel.asked:
-                return _End(Exit(code=None, cancelled=True), None, tuple(attempts))
-            return _End(engine.run(launch, cancel), None, tuple(attempts))
+            exit, fault = self._run(), None
         except EngineError as problem:
-            seconds = {"run": round(time.perf_counter() - began, 4)}
-            end = _End(Exit(code=None), problem, tuple(attempts))
-            attempts.append(
-                Attempt(
-                    run=terms.run,
-                    state="infrastructure",
-                    phase=problem.phase or "start",
-                    reason=problem.message,
-                    started=started,
-                    seconds=seconds,
-                    log=f"attempts/{launch.run or 'run'}-{len(attempts) + 1}.txt",
-                )
-            )
-            return end
+            exit, fault = Exit(code=None), problem
+        return _End(exit, fault, started=started, seconds=time.perf_counter() - began)
 
-    def again(_: object) -> None:
-        kept = launch.log.parent / attempts[-1].log
+    def _run(self) -> Exit:
+        return Exit(code=None, cancelled=True) if self.cancel.asked else self.engine.run(self.launch, self.cancel)
+
+    def _clear(self, end: _End) -> None:
+        """Note what failed, keep its log, and make room for the next attempt."""
+        assert end.fault is not None  # noqa: S101 - else it would not be tried again
+        log = f"attempts/{self.launch.run or 'run'}-{len(self.failed) + 1}.txt"
+        kept = self.launch.log.parent / log
         with explained(kept):
-            if launch.log.exists():
+            if self.launch.log.exists():
                 kept.parent.mkdir(exist_ok=True)
-                launch.log.rename(kept)
-            else:
-                attempts[-1] = attempts[-1].model_copy(update={"log": ""})
-            for path in (launch.output, launch.scratch):
+                self.launch.log.rename(kept)
+            for path in (self.launch.output, self.launch.scratch):
                 disk.remove(path)
                 path.mkdir()
-
-    if terms.fault:
-        return _End(Exit(code=None), terms.fault)
-    found: _End = Retrying(
-        retry=retry_if_result(lambda end: bool(end.fault and not end.fault.lasting and not cancel.asked)),
-        stop=stop_after_attempt(1 + terms.retries),
-        wait=wait_random_exponential(multiplier=terms.pause, max=LONGEST_PAUSE),
-        sleep=cancel.sleep,
-        before_sleep=again,
-        retry_error_callback=lambda state: state.outcome and state.outcome.result(),
-    )(once)
-    if found.fault and cancel.asked and not found.fault.lasting:
-        return _End(Exit(code=None, cancelled=True), None, found.attempts)
-    return found
+        attempt = Attempt(
+            run=self.terms.run,
+            state="infrastructure",
+            phase=end.fault.phase or "start",
+            reason=end.fault.message,
+            started=end.started,
+            seconds={"run": round(end.seconds, 4)},
+            log=log if kept.exists() else "",
+        )
+        self.failed.append(attempt)
 
 
 def _unreached(work: Sequence[Work], launch: Launch, end: _End) -> list[Work]:
@@ -188,7 +202,7 @@ def _accept(one: Given, output: Path, verb: Verb, result: RunResult) -> ItemReco
     if verb == "embed":
         shape = outputs.embedding(output, name, one.cells).shape
     else:
-        shape = outputs.prediction(output, one.item, one.genes)
+        shape = predictions.check(output, one.item, one.genes)
     digest = outputs.digest(output, name, verb)  # our own: what the model says of itself is not evidence
     return ItemRecord(name=name, state="ok", shape=shape, sha256=digest, **_told(result))
 
@@ -211,14 +225,11 @@ def _record(
     job: Job, items: tuple[ItemRecord, ...], launch: Launch, end: _End, engine: Engine, tail: tuple[str, ...]
 ) -> RunRecord:
     worst = next((item for item in items if item.state != "ok"), items[0])
-    phase = None if worst.state == "ok" else "check" if worst.state == "contract_violation" else "run"
-    if end.fault:
-        phase = end.fault.phase or "start"
     return RunRecord(
         job=job,
         state=worst.state,
         reason=worst.reason,
-        phase=phase,
+        phase=_phase(worst.state, end.fault),
         items=items,
         run=launch.run,
         attempts=end.attempts,
@@ -236,6 +247,15 @@ def _record(
         cellgauge=cellgauge.__version__,
         code=provenance.code(),
     )
+
+
+def _phase(state: State, fault: EngineError | None) -> Phase | None:
+    """Name what was being done when it went wrong; None where nothing did."""
+    if state in REUSABLE:
+        return None
+    if state == "contract_violation":
+        return "check"
+    return (fault.phase or "start") if fault else "run"
 
 
 def _replay(engine: Engine, launch: Launch) -> tuple[str, ...]:

@@ -4,15 +4,13 @@ import hashlib
 import json
 import os
 import platform
-import secrets
-import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from importlib.metadata import distributions
 from pathlib import Path
 
 import cellgauge_model
-from cellgauge.disk import explained
+from cellgauge.disk import explained, put
 from cellgauge.errors import ImageError
 from cellgauge.specs import Model, identity
 
@@ -24,21 +22,27 @@ UNBUILT = "unbuilt:"
 def context(model: Model) -> dict[str, bytes]:
     """Collect what an image is built from: the model's folder, its manifest as JSON, and the SDK.
 
-    Hidden files and caches stay out.
+    Hidden files and caches stay out; so do weights that lie in the folder, which a model gets in one of its own.
     """
-    files = _files(model.folder, "")
+    files = _files(model.folder, "", _weights(model))
     files["model.json"] = manifest(model).encode()
     files |= _files(Path(cellgauge_model.__file__).parent, "sdk/cellgauge_model/")
     return files
 
 
-def _files(folder: Path, prefix: str) -> dict[str, bytes]:
+def _weights(model: Model) -> set[str]:
+    """Name the files of a model's folder that are weights: 10 GB may be among them."""
+    sources = [one.source for variant in model.spec.variants.values() for one in variant.weights]
+    return {os.path.normpath(model.folder / source) for source in sources if "://" not in source}
+
+
+def _files(folder: Path, prefix: str, without: Collection[str] = ()) -> dict[str, bytes]:
     found = {}
     for at, below, names in os.walk(folder, followlinks=True):
         below[:] = sorted(name for name in below if not name.startswith(".") and name != "__pycache__")
         for name in sorted(names):
-            if not name.startswith("."):
-                path = Path(at, name)
+            path = Path(at, name)
+            if not name.startswith(".") and os.path.normpath(path) not in without:
                 found[prefix + path.relative_to(folder).as_posix()] = path.read_bytes()
     return found
 
@@ -63,7 +67,7 @@ class Runnable:
 
     digest: str
     folder: Path
-    """For processes: where it runs from."""
+    """For processes: where the program lies that runs."""
 
 
 def local(model: Model, cache: Path) -> Runnable:
@@ -89,27 +93,28 @@ def local(model: Model, cache: Path) -> Runnable:
 def _snapshot(files: dict[str, bytes], place: Path) -> Path:
     """Write the very files that were hashed, so that nothing else can run: no later edit, no file left out."""
     if not place.exists():
-        with explained(place, "CELLGAUGE_CACHE"):
-            partial = place.with_name(f".{place.name}.{secrets.token_hex(4)}")
+        with explained(place, "CELLGAUGE_CACHE"), put(place) as partial:
             for name, content in files.items():
                 (partial / name).parent.mkdir(parents=True, exist_ok=True)
                 (partial / name).write_bytes(content)
                 (partial / name).chmod(0o555 if content.startswith(b"#!") else 0o444)
-            try:
-                partial.rename(place)
-            except OSError:
-                shutil.rmtree(partial)
-                if not place.exists():  # else somebody was faster, with the same content
-                    raise
     return place
 
 
 def present(model: Model, base_image: str) -> Runnable:
-    """Identify the image that would run, without building or pulling anything."""
+    """Identify the image that would run, without building or pulling anything.
+
+    Raises
+    ------
+    ImageError
+        If `ensure` would not give one: nothing says how to build it, or it was made from another manifest.
+    """
     from cellgauge.engines.docker_images import find
 
     if model.spec.image:
         image = find(model.spec.image)
+        if image:
+            _agree(model, image.labels.get(MANIFEST_LABEL))
         return Runnable(image.id if image else f"{UNBUILT}{model.spec.image}", model.folder)
     tag = _tag(model, base_image)
     image = find(tag)
@@ -149,8 +154,6 @@ def ensure(
             image = docker_images.pull(model.spec.image, limit, report)
         _agree(model, image.labels.get(MANIFEST_LABEL))
         return Runnable(image.id, model.folder)
-    if not (model.folder / "Dockerfile").exists():
-        raise ImageError(f"{model.folder} has no Dockerfile, and its model.yaml names no image", "Add one of the two.")
     tag = _tag(model, base_image)
     image = docker_images.find(tag)
     if image is None:
@@ -165,6 +168,8 @@ def ensure(
 def _tag(model: Model, base_image: str) -> str:
     from cellgauge.engines.docker_images import find
 
+    if not (model.folder / "Dockerfile").exists():
+        raise ImageError(f"{model.folder} has no Dockerfile, and its model.yaml names no image", "Add one of the two.")
     base = find(base_image)  # its content counts, not its name: a tag moves
     return f"cellgauge/{model.spec.name.lower()}:{fingerprint(context(model), base.id if base else base_image)[:16]}"
 

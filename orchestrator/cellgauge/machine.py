@@ -25,9 +25,14 @@ def describe() -> Host:
         kernel=os.uname().release,
         python=platform.python_version(),
         cpu=_field("model name") or platform.machine(),
-        cores=len(os.sched_getaffinity(0)),
+        cores=cpus(),
         memory_mb=psutil.virtual_memory().total >> 20,
     )
+
+
+def cpus() -> int:
+    """Count the CPUs that this process may use."""
+    return len(os.sched_getaffinity(0))
 
 
 def cpu_flags() -> frozenset[str]:

@@ -1,6 +1,6 @@
 """Finds a run or a job by the beginning of its id, as people type it."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from cellgauge.errors import UnknownNameError, UsageError
 from cellgauge.specs import Run
@@ -21,15 +21,20 @@ def run_id(name: str, store: Store) -> str | None:
     return (runs[-1] if runs else None) if name == LATEST else _only("runs", name, runs)
 
 
-def job_id(name: str, store: Store) -> str | None:
+def job_id(name: str, store: Store, running: Iterable[str] = ()) -> str | None:
     """The id of the job that a name stands for, running or ended; None if there is none.
+
+    Parameters
+    ----------
+    running
+        Ids of jobs that run: of several in one start, only one has a folder that bears its name.
 
     Raises
     ------
     UsageError
         If it stands for several.
     """
-    return _only("jobs", name, sorted(store.job_logs(name)))
+    return _only("jobs", name, sorted({*store.job_logs(name), *running}))
 
 
 def run(name: str, store: Store) -> Run:

@@ -12,11 +12,11 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import TYPE_CHECKING, BinaryIO
 
 from cellgauge.errors import ContractViolation, UsageError
 from cellgauge.specs import Verb
-from cellgauge_model.contract import CELLS, CONTRACT_VERSION, EMBEDDING, PREDICTION, PROGRESS, RESULT, Item, RunResult
+from cellgauge_model.contract import CELLS, CONTRACT_VERSION, EMBEDDING, PREDICTION, PROGRESS, RESULT, RunResult
 
 if TYPE_CHECKING:
     import numpy as np
@@ -32,9 +32,6 @@ ARRAY_LIMIT = 64 << 30
 PROGRESS_LIMIT = 1 << 30
 MAX_DIMENSIONS = 100_000
 HEADER_LIMIT = 64 << 10
-PREDICTION_OBJECTS = 10_000
-PREDICTION_ROOM, PREDICTION_SLACK = 256 << 20, 8
-"""Bytes that all of a prediction may take once it is read: this, and so many times what was asked for."""
 WARNINGS, WARNING_LENGTH = 50, 500
 """How many of a model's warnings are kept, and how many characters of each."""
 
@@ -90,18 +87,18 @@ def result(output: Path, item: str) -> RunResult | None:
         json.dumps(dataclasses.asdict(found), allow_nan=False, ensure_ascii=False).encode()
     except (ValueError, RecursionError) as problem:
         if not isinstance(problem, ValidationError):
-            raise ContractViolation(f"{item}/{RESULT} is not JSON: {_short(problem)}") from problem
+            raise ContractViolation(f"{item}/{RESULT} is not JSON: {short(problem)}") from problem
         first = problem.errors()[0]
-        field = _short(".".join(map(str, first["loc"]))) or "the file"
-        raise ContractViolation(f"{item}/{RESULT}: {field}: {_short(first['msg'])}") from problem
+        field = short(".".join(map(str, first["loc"]))) or "the file"
+        raise ContractViolation(f"{item}/{RESULT}: {field}: {short(first['msg'])}") from problem
     if found.contract != CONTRACT_VERSION:
         raise ContractViolation(f"{item}/{RESULT} is of contract version {found.contract}, not {CONTRACT_VERSION}")
     if found.status not in ("ok", "failed", "not_applicable"):
-        raise ContractViolation(f"{item}/{RESULT}: unknown status '{_short(found.status)}'")
+        raise ContractViolation(f"{item}/{RESULT}: unknown status '{short(found.status)}'")
     return dataclasses.replace(found, warnings=[text[:WARNING_LENGTH] for text in found.warnings[:WARNINGS]])
 
 
-def _short(text: object) -> str:
+def short(text: object) -> str:
     """Cut short what a model may have made long."""
     words = str(text)
     return words if len(words) <= 200 else f"{words[:200]}…"
@@ -218,7 +215,7 @@ def _named(output: Path, item: str, most: int = 1 << 40) -> "tuple[NDArray[np.fl
         raise ContractViolation(f"{EMBEDDING} has {len(array)} rows, {CELLS} {len(names)} lines")
     index = pd.Index(names)
     if not index.is_unique:
-        raise ContractViolation(f"{CELLS} repeats the cell '{_short(index[index.duplicated()][0])}'")
+        raise ContractViolation(f"{CELLS} repeats the cell '{short(index[index.duplicated()][0])}'")
     return array, index
 
 
@@ -254,76 +251,3 @@ def _array(folder: Path, most: int) -> "NDArray[np.float32]":
     if broken.any():
         raise ContractViolation(f"{EMBEDDING} holds NaN or infinite values in {int(broken.sum())} of {len(array)} rows")
     return array
-
-
-def prediction(output: Path, item: Item, genes: Sequence[str]) -> tuple[int, int]:
-    """Check an item's prediction and return its shape.
-
-    Raises
-    ------
-    ContractViolation
-        If a requested condition is missing, an unknown one or an unknown gene is there, or a value is not finite.
-    """
-    import h5py
-
-    with opened(output / item.name, PREDICTION, ARRAY_LIMIT) as file:
-        try:
-            with h5py.File(file, "r") as content:
-                _refuse_tricks(content, item, genes)
-                return _check_prediction(content, item, genes)
-        except ContractViolation:
-            raise
-        except Exception as problem:  # h5py raises many kinds on a damaged file
-            raise ContractViolation(f"{PREDICTION} cannot be read: {_short(problem)}") from problem
-
-
-def _refuse_tricks(content: Any, item: Item, genes: Sequence[str]) -> None:
-    """Refuse whatever would make HDF5 open another file, or fill memory and time from a tiny one."""
-    import h5py
-
-    asked = sum(max(1, condition.n_cells) for condition in item.conditions) * len(genes)
-    room = PREDICTION_ROOM + PREDICTION_SLACK * 4 * asked
-    waiting, objects = [content], 0
-    while waiting:
-        group = waiting.pop()
-        for name in group:
-            objects += 1
-            if not isinstance(group.get(name, getlink=True), h5py.HardLink):
-                raise ContractViolation(f"{PREDICTION}: {_short(f'{group.name}/{name}')} is a link")
-            child = group[name]
-            if isinstance(child, h5py.Group):
-                waiting.append(child)
-            elif isinstance(child, h5py.Dataset):
-                if child.external or child.is_virtual:
-                    raise ContractViolation(f"{PREDICTION}: {_short(child.name)} lies in another file")
-                room -= child.nbytes
-            # A group can hold itself, or be held by many, so that there is no end.
-            if room < 0 or objects > PREDICTION_OBJECTS:
-                raise ContractViolation(f"{PREDICTION} holds far more than was asked for, from {_short(child.name)} on")
-
-
-def _check_prediction(content: Any, item: Item, genes: Sequence[str]) -> tuple[int, int]:
-    import numpy as np
-    from anndata.io import read_elem
-
-    matrix = content["X"]
-    if not hasattr(matrix, "dtype") or matrix.dtype != np.float32 or matrix.ndim != 2:
-        raise ContractViolation(f"{PREDICTION}: X is not a dense float32 matrix")
-    rows, columns = read_elem(content["obs"]), read_elem(content["var"]).index
-    if matrix.shape != (len(rows), len(columns)):
-        raise ContractViolation(
-            f"{PREDICTION}: X has shape {matrix.shape}, obs and var say {(len(rows), len(columns))}"
-        )
-    if not columns.is_unique or not set(columns) <= set(genes):
-        raise ContractViolation(f"{PREDICTION}: var holds repeated genes, or genes that the input does not have")
-    if "condition" not in rows:
-        raise ContractViolation(f"{PREDICTION}: obs has no column 'condition'")
-    asked, given = {condition.id for condition in item.conditions}, set(rows["condition"].astype(str))
-    if asked != given:
-        wrong = sorted(asked ^ given)[0]
-        raise ContractViolation(
-            f"{PREDICTION}: condition '{_short(wrong)}' is {'missing' if wrong in asked else 'unknown'}"
-        )
-    if not np.isfinite(matrix[()]).all():
-        raise ContractViolation(f"{PREDICTION} holds NaN or infinite values")
-    return matrix.shape  # type: ignore[no-any-return]

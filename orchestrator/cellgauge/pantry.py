@@ -1,20 +1,24 @@
 """Prepares what jobs need while others compute: views of datasets, weights, and what is installed in images."""
 
 import threading
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 from cellgauge.data import view, weights
+from cellgauge.data.cache import Cache
 from cellgauge.engines import Cancel, Engine
-from cellgauge.errors import EngineError
+from cellgauge.errors import DatasetError, EngineError
 from cellgauge.request import Given
 from cellgauge.specs import Dataset, Job, JobDataset, Model
 from cellgauge.store import Store
 from cellgauge_model.contract import Item
 
 PACE = 0.2
+TRIES = 5
+"""Times that an image is asked for its packages where the engine fails."""
 
 
 class Pantry:
@@ -30,18 +34,22 @@ class Pantry:
         datasets: Mapping[str, Dataset],
         engine: Engine,
         store: Store,
-        cache: Path,
+        cache: Cache,
         cancel: Cancel | None = None,
+        unusable: Mapping[str, DatasetError] | None = None,
     ) -> None:
         self._models, self._datasets, self._engine, self._store = models, datasets, engine, store
         self._cache, self._cancel = cache, cancel or Cancel()
+        self._unusable = unusable or {}
         self._maker = ThreadPoolExecutor(1, thread_name_prefix="prepare")
         self._asker = ThreadPoolExecutor(2, thread_name_prefix="packages")
         self._made: dict[object, Future[Any]] = {}
+        self._failures: Counter[object] = Counter()
         self._lock = threading.Lock()
         for job in jobs:
             for one in job.datasets:
-                self._view(one)
+                if one.name not in self._unusable:
+                    self._view(one)
             self._weights(job)
             self._packages(job.image)
 
@@ -70,15 +78,19 @@ class Pantry:
 
     def packages(self, image: str) -> str:
         """The hash of the list of packages of an image; empty where the image cannot tell."""
+        future = self._packages(image)
         try:
-            return str(self._wait(self._packages(image)))
-        except (EngineError, CancelledError):
+            return str(self._wait(future))
+        except CancelledError:
+            return ""
+        except EngineError:
+            self._forget(("packages", image), future)
             return ""
 
     def close(self) -> None:
         """Drop what nobody needs any more; after Ctrl-C nobody waits for a large view either."""
-        for pool in (self._maker, self._asker):
-            pool.shutdown(wait=not self._cancel.asked, cancel_futures=True)
+        self._maker.shutdown(wait=not self._cancel.asked, cancel_futures=True)
+        self._asker.shutdown(wait=True, cancel_futures=True)  # it hears of Ctrl-C, and has a container to remove
 
     def _wait(self, future: "Future[Any]") -> Any:
         while True:
@@ -91,11 +103,13 @@ class Pantry:
                     raise CancelledError from None
 
     def _view(self, one: JobDataset) -> "Future[Given]":
+        if one.name in self._unusable:
+            raise self._unusable[one.name]
         dataset = self._datasets[one.name]
 
         def make() -> Given:
             path = view.write(dataset, one.view, self._cache)
-            cells = list(view.annotations(dataset, {}).index)
+            cells = view.cells(dataset, one.view)
             return Given(
                 item=Item(name=one.name, data=f"{one.name}.h5ad"), files={f"{one.name}.h5ad": path}, cells=cells
             )
@@ -103,11 +117,16 @@ class Pantry:
         return self._once(self._maker, ("view", one.name, one.view.id), make)
 
     def _weights(self, job: Job) -> "Future[Path | None]":
-        make = lambda: weights.write(self._models[job.model], job.variant, self._cache)  # noqa: E731
+        def given_up(done: int, total: int | None) -> None:
+            if self._cancel.asked:  # a download of an hour is not waited for
+                raise CancelledError
+
+        make = lambda: weights.write(self._models[job.model], job.variant, self._cache, given_up)  # noqa: E731
         return self._once(self._maker, ("weights", job.weights), make)
 
     def _packages(self, image: str) -> "Future[str]":
-        make = lambda: self._store.packages(image, self._engine.packages)  # noqa: E731
+        ask = lambda name: self._engine.packages(name, self._cancel)  # noqa: E731
+        make = lambda: self._store.packages(image, ask)  # noqa: E731
         return self._once(self._asker, ("packages", image), make)
 
     def _once(self, pool: ThreadPoolExecutor, key: object, make: Callable[[], Any]) -> "Future[Any]":
@@ -115,3 +134,10 @@ class Pantry:
             if key not in self._made:
                 self._made[key] = pool.submit(make)
             return self._made[key]
+
+    def _forget(self, key: object, failed: "Future[Any]") -> None:
+        """Have what failed made again for whoever asks next, a few times: an engine may have been away."""
+        with self._lock:
+            self._failures[key] += 1
+            if self._failures[key] < TRIES and self._made.get(key) is failed:
+                del self._made[key]

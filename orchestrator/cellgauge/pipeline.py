@@ -2,21 +2,31 @@
 
 import functools
 import threading
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from cellgauge import gpus, images, plan, score
-from cellgauge.data import check, fetch, weights
+from cellgauge.data import check, fetch, sources, weights
+from cellgauge.data.cache import Cache
 from cellgauge.engines import Cancel, Engine
 from cellgauge.errors import DatasetError, EngineError, ImageError
 from cellgauge.machine import cpu_flags
-from cellgauge.specs import Dataset, DatasetSpec, Model, Plan, Relaxation
-from cellgauge.store import REUSABLE, Store
+from cellgauge.specs import REUSABLE, Dataset, DatasetSpec, Model, Plan, Relaxation
+from cellgauge.store import Store
 from cellgauge_model.contract import Param
 from cellgauge_tasks import Task
 
 IMAGES_AT_ONCE = 4
+UNPULLED = "unpulled:"
+"""Stands before a dataset's name where its checksum is not known."""
+Pulling = Callable[[str], AbstractContextManager[fetch.Report | None]]
+
+
+def silently(name: str) -> AbstractContextManager[None]:
+    """Show nothing."""
+    return nullcontext()
 
 
 @dataclass(frozen=True)
@@ -46,9 +56,22 @@ class Site:
         return "cpu" if self.cpu_only or model.spec.resources.gpu == "none" else "gpu"
 
     def lease(
-        self, model: Model, engine: Engine, cancel: Cancel, wait: float | None = None
+        self,
+        model: Model,
+        engine: Engine,
+        cancel: Cancel,
+        wait: float | None = None,
+        queued: Callable[[], None] = lambda: None,
     ) -> AbstractContextManager[tuple[gpus.Device, ...]]:
-        """Hold what devices a model needs, for the time of a block; none where it runs on the CPU."""
+        """Hold what devices a model needs, for the time of a block; none where it runs on the CPU.
+
+        Parameters
+        ----------
+        wait
+            Seconds after which to give up; None: never.
+        queued
+            Told once, where they cannot be had at once.
+        """
         lessor, needs = self.lessor, model.spec.resources
         if lessor is None or self.device(model) == "cpu":
             return nullcontext(())
@@ -59,7 +82,7 @@ class Site:
             except EngineError:  # being restarted, perhaps: nobody can tell now, so nothing is taken now
                 return frozenset(one.uuid for one in lessor.devices)
 
-        return lessor.lease(needs.gpus, needs.gpu_memory_mb, lambda: cancel.asked, wait=wait, busy=busy)
+        return lessor.lease(needs.gpus, needs.gpu_memory_mb, lambda: cancel.asked, wait=wait, busy=busy, queued=queued)
 
     def lacks(self, model: Model) -> str:
         """Say why a model cannot run here, or nothing."""
@@ -81,33 +104,50 @@ class Prepared:
 
     plan: Plan
     models: Mapping[str, Model]
-    unavailable: Mapping[str, str]
+    unavailable: Mapping[str, EngineError]
     """Model → why it cannot run here."""
     datasets: Mapping[str, Dataset]
     tasks: Mapping[str, Task]
+    unusable: Mapping[str, DatasetError] = field(default_factory=dict)
+    """Dataset → why it cannot be used. Its results may still be there, where the catalogue knows its checksum."""
+    programs: Mapping[str, Path] = field(default_factory=dict)
+    """Model → the folder that a process runs from, where it is not the model's own."""
 
 
 def prepare(
     wanted: Sequence[Wanted],
-    specs: Iterable[DatasetSpec],
+    specs: Collection[DatasetSpec],
     tasks: Mapping[str, Task],
     seeds: Sequence[int],
     image_of: Callable[[Model], images.Runnable],
     site: Site,
+    cache: Cache,
+    limit_cells: int | None = None,
+    pulling: Pulling | None = silently,
 ) -> Prepared:
     """Check every parameter and dataset, find every image, and lay out the plan. Nothing runs yet.
+
+    Parameters
+    ----------
+    pulling
+        Shows how far the pull of a dataset is; None: nothing is pulled.
 
     Raises
     ------
     CellgaugeError
-        The first wrong parameter, or all unusable datasets together.
+        The first wrong parameter, or why no dataset at all can be used.
     """
     params = [plan.params_for(one.model.spec, one.variant, one.overrides) for one in wanted]
-    datasets = _checked(specs)
+    datasets, unusable = _checked(specs, cache, pulling)
     models = {one.model.spec.name: one.model for one in wanted}
-    used = [model for model in models.values() if _applies(model, datasets.values(), tasks.values(), site)]
+    data = [
+        plan.DatasetChoice.of(datasets[spec.name])
+        if spec.name in datasets
+        else plan.DatasetChoice(spec=spec, sha256=spec.sha256s[0] if spec.verified else f"{UNPULLED}{spec.name}")
+        for spec in specs
+    ]
+    used = [model for model in models.values() if _applies(model, data, tasks.values(), site)]
     found, unavailable = _runnable(used, image_of, site)
-    models |= {name: models[name].model_copy(update={"folder": one.folder}) for name, one in found.items()}
     choices = [
         plan.ModelChoice(
             spec=one.model.spec,
@@ -121,34 +161,35 @@ def prepare(
         )
         for one, values in zip(wanted, params, strict=True)
     ]
-    data = [plan.DatasetChoice(spec=dataset.spec, sha256=dataset.sha256) for dataset in datasets.values()]
-    chosen = plan.make(choices, data, tasks.values(), seeds, score.versions())
-    return Prepared(chosen, models, unavailable, datasets, tasks)
+    chosen = plan.make(choices, data, tasks.values(), seeds, score.versions(), limit_cells)
+    programs = {name: one.folder for name, one in found.items()}
+    return Prepared(chosen, models, unavailable, datasets, tasks, unusable, programs)
 
 
-def _applies(model: Model, datasets: Iterable[Dataset], tasks: Iterable[Task], site: Site) -> bool:
+def _applies(model: Model, datasets: Iterable[plan.DatasetChoice], tasks: Iterable[Task], site: Site) -> bool:
     """Tell whether anything of a model will run; otherwise its image need not be made."""
     why_not = functools.partial(plan.why_not, model.spec, device=site.device(model))
-    return any(not why_not(one.spec, task) for one in datasets for task in tasks)
+    return any(not why_not(one, task) for one in datasets for task in tasks)
 
 
 def _runnable(
     models: Sequence[Model], image_of: Callable[[Model], images.Runnable], site: Site
-) -> tuple[dict[str, images.Runnable], dict[str, str]]:
+) -> tuple[dict[str, images.Runnable], dict[str, EngineError]]:
     """Find or make every image, several at once; one that cannot be had does not stop the others."""
 
     same = {model.spec.image or model.spec.name: threading.Lock() for model in models}
 
-    def one(model: Model) -> images.Runnable | str:
+    def one(model: Model) -> images.Runnable | EngineError:
         if lacks := site.lacks(model):
-            return lacks
+            return EngineError(lacks, lasting=True, phase="prepare")
         try:
             with same[model.spec.image or model.spec.name]:  # two models of one image pull it once
                 return image_of(model)
         except ImageError as problem:
-            return problem.message
+            return problem
 
-    answers: dict[str, images.Runnable | str | BaseException] = {}
+    answers: dict[str, images.Runnable | EngineError] = {}
+    broken: list[BaseException] = []
     seats = threading.Semaphore(IMAGES_AT_ONCE)
 
     def work(model: Model) -> None:
@@ -156,7 +197,7 @@ def _runnable(
             try:
                 answers[model.spec.name] = one(model)
             except BaseException as problem:
-                answers[model.spec.name] = problem
+                broken.append(problem)
 
     # Daemons, since nobody should wait for a build after Ctrl-C; the engine gives it up when the connection closes.
     threads = [threading.Thread(target=work, args=(model,), daemon=True) for model in models]
@@ -164,25 +205,63 @@ def _runnable(
         thread.start()
     for thread in threads:
         thread.join()
-    for problem in answers.values():
-        if isinstance(problem, BaseException):
-            raise problem
+    if broken:
+        raise broken[0]
     found = {name: answer for name, answer in answers.items() if isinstance(answer, images.Runnable)}
-    return found, {name: answer for name, answer in answers.items() if isinstance(answer, str)}
+    return found, {name: answer for name, answer in answers.items() if isinstance(answer, EngineError)}
 
 
-def _checked(specs: Iterable[DatasetSpec]) -> dict[str, Dataset]:
-    found, problems = {}, []
+def _checked(
+    specs: Collection[DatasetSpec], cache: Cache, pulling: Pulling | None
+) -> tuple[dict[str, Dataset], dict[str, DatasetError]]:
+    """Find and check every dataset; one that cannot be used does not stop the others."""
+    found, unusable = {}, dict[str, DatasetError]()
     for spec in specs:
+        if pulling is None and fetch.here(spec, cache) is None:
+            unusable[spec.name] = DatasetError(f"dataset '{spec.name}' is not here yet", "Pull it: `datasets pull`.")
+            continue
         try:
-            found[spec.name] = check.check(spec, *fetch.fetch(spec))
+            with (pulling or silently)(spec.name) as report:
+                file = fetch.fetch(spec, cache, report)
+            found[spec.name] = check.check(spec, *file, seals=cache.root / "checked")
         except DatasetError as problem:
-            problems.append(problem)
-    if len(problems) == 1:
-        raise problems[0]
-    if problems:
+            unusable[spec.name] = problem
+    if pulling is not None and unusable and not found:
+        problems = list(unusable.values())
         raise DatasetError("\n".join(problem.message for problem in problems), problems[0].hint)
+    return found, unusable
+
+
+def lacking(prepared: Prepared, cache: Cache) -> dict[str, str]:
+    """Say of each job that cannot run here why not, as a run would, without fetching anything."""
+    found = {}
+    for job in prepared.plan.jobs:
+        model = prepared.models[job.model]
+        problem = prepared.unavailable.get(job.model) or _weightless(model, job.variant, cache)
+        if problem:
+            found[job.id] = str(problem)
     return found
+
+
+def _weightless(model: Model, variant: str, cache: Cache) -> str:
+    """Say why weights cannot be had, or nothing; whoever has them elsewhere is not asked."""
+    needed = weights.of(model, variant)
+    if any((root / "weights" / weights.digest(needed)).is_dir() for root in (cache.root, *cache.shared)):
+        return ""
+    what = f"weights of {model.spec.name}"
+    for one in needed:
+        scheme, _, rest = one.source.rpartition("://")
+        source = sources.find(scheme or "file", cache.cellxgene)
+        if source is None:
+            return f"{what}: sources of the kind '{scheme}://' cannot be read"
+        if isinstance(source, sources.Local):
+            try:
+                path = source.path(one.source) if scheme else model.folder / rest
+            except sources.Fault as fault:
+                return f"{what}: {one.source}: {fault.message}"
+            if not path.is_file():
+                return f"{what}: {path.absolute()}: No such file or directory"
+    return ""
 
 
 @dataclass(frozen=True)
@@ -199,8 +278,7 @@ def reusable(chosen: Plan, store: Store) -> Reuse:
     whole = {job: record for job, record in records.items() if record is not None and store.whole(record)}
     good = set()
     for one in (one for one in chosen.scorings if one.job in whole):
-        result = store.intact_result(one.id)
-        # Of the output that is there now: a job that was computed again may have given another.
-        if result and result.state in REUSABLE and result.output == whole[one.job].output_of(one.dataset):
+        result = store.score_of(one, whole[one.job])
+        if result and result.state in REUSABLE:
             good.add(one.id)
     return Reuse(frozenset(whole), frozenset(good))

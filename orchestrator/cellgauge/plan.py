@@ -3,14 +3,17 @@
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Literal
 
+from cellgauge.data import genes
 from cellgauge.errors import UnknownNameError, UsageError
 from cellgauge.specs import (
+    Dataset,
     DatasetSpec,
     Job,
     JobDataset,
     ModelSpec,
     Plan,
     Relaxation,
+    Rows,
     Scoring,
     Skip,
     Spec,
@@ -21,6 +24,9 @@ from cellgauge.specs import (
 )
 from cellgauge_model.contract import CONTRACT_VERSION, Param
 from cellgauge_tasks import Task
+
+STRATIFIED = ("cell_type", "perturbation", "time", "batch")
+"""Roles whose values keep their shares where only some of the cells are taken: the first that a dataset has."""
 
 
 class ModelChoice(Spec):
@@ -44,6 +50,14 @@ class DatasetChoice(Spec):
 
     spec: DatasetSpec
     sha256: str
+    n_cells: int = 0
+    tells: dict[str, tuple[str, ...]] = {}
+    """Role → other roles that can be told from it."""
+
+    @classmethod
+    def of(cls, dataset: Dataset) -> "DatasetChoice":
+        """Take what the plan needs of a checked dataset."""
+        return cls(spec=dataset.spec, sha256=dataset.sha256, n_cells=dataset.n_cells, tells=dataset.tells)
 
 
 def params_for(model: ModelSpec, variant: str, overrides: Mapping[str, Param]) -> dict[str, Param]:
@@ -74,6 +88,7 @@ def make(
     tasks: Iterable[Task],
     seeds: Sequence[int],
     scored_with: Mapping[str, str] | None = None,
+    limit_cells: int | None = None,
 ) -> Plan:
     """Lay out every job and scoring, and say of what does not apply why not.
 
@@ -81,6 +96,8 @@ def make(
     ----------
     scored_with
         Versions of the libraries that score: another version is another scoring.
+    limit_cells
+        Take at most so many cells of each dataset.
     """
     tasks = list(tasks)
     jobs: dict[str, Job] = {}
@@ -88,9 +105,9 @@ def make(
     skips: list[Skip] = []
     for model in models:
         for dataset in datasets:
-            unfit = {task.name: why_not(model.spec, dataset.spec, task, model.device) for task in tasks}
+            unfit = {task.name: why_not(model.spec, dataset, task, model.device) for task in tasks}
             fitting = [task for task in tasks if not unfit[task.name]]
-            shown = view(model.spec, dataset) if fitting else None
+            shown = view(model.spec, dataset, limit_cells) if fitting else None
             for seed in seeds:
                 skips += [
                     Skip(
@@ -108,7 +125,7 @@ def make(
                     continue
                 found = job(model, dataset, fitting[0].verb, shown, seed)
                 jobs[found.id] = found
-                scorings += [_scoring(found, dataset.spec, task, seed, scored_with or {}) for task in fitting]
+                scorings += [_scoring(found, model.spec, dataset.spec, task, scored_with or {}) for task in fitting]
     return Plan(
         jobs=tuple(jobs.values()),
         scorings=tuple(scorings),
@@ -120,16 +137,18 @@ def make(
     )
 
 
-def why_not(model: ModelSpec, dataset: DatasetSpec, task: Task, device: str = "cpu") -> str:
+def why_not(model: ModelSpec, choice: DatasetChoice, task: Task, device: str = "cpu") -> str:
     """Say why a task does not apply to a model on a dataset, or nothing."""
+    dataset = choice.spec
     if model.resources.gpu == "required" and device == "cpu":
         return "the model needs a GPU, and it was asked to run without one"
     if task.verb not in model.verbs:
         return f"the task scores '{task.verb}', the model can only {' and '.join(model.verbs)}"
     if "any" not in model.organisms and dataset.organism not in model.organisms:
         return f"the model knows {', '.join(model.organisms)}, the dataset is of {dataset.organism}"
-    if model.gene_ids not in ("any", dataset.gene_ids, *dataset.gene_columns):
-        return f"the model needs {model.gene_ids} gene ids, the dataset has {dataset.gene_ids} ids"
+    if _converted(model, dataset) and not genes.known(dataset.organism):
+        lacks = f"the dataset has {dataset.gene_ids} ids, and there is no table for {dataset.organism}"
+        return f"the model needs {model.gene_ids} gene ids, {lacks}"
     has = ", ".join(dataset.obs) or "none"
     if missing := [role for role in task.roles if role not in dataset.obs]:
         return f"the task needs {', '.join(missing)}, which the dataset lacks (it has: {has})"
@@ -138,12 +157,24 @@ def why_not(model: ModelSpec, dataset: DatasetSpec, task: Task, device: str = "c
     scored = {dataset.obs[role] for role in task.roles}
     if leaked := [role for role in model.obs_roles if dataset.obs[role] in scored]:
         return f"the model sees {', '.join(leaked)}, which the task scores"
+    for role in model.obs_roles:
+        if told := [scored for scored in task.roles if scored in choice.tells.get(role, ())]:
+            return f"the model sees {role}, from which {', '.join(told)} can be told, which the task scores"
     return ""
 
 
-def view(model: ModelSpec, dataset: DatasetChoice) -> View:
+def _converted(model: ModelSpec, dataset: DatasetSpec) -> bool:
+    """Tell whether a model needs gene ids that the dataset has not."""
+    return model.gene_ids not in ("any", dataset.gene_ids, *dataset.gene_columns)
+
+
+def view(model: ModelSpec, dataset: DatasetChoice, limit_cells: int | None = None) -> View:
     """Decide what a model sees of a dataset."""
     spec = dataset.spec
+    rows = None
+    if limit_cells is not None and limit_cells < dataset.n_cells:
+        stratify = next((role for role in STRATIFIED if role in spec.obs), None)
+        rows = Rows(limit=limit_cells, stratify=stratify, columns={stratify: spec.obs[stratify]} if stratify else {})
     return View(
         sha256=dataset.sha256,
         matrix=spec.matrix,
@@ -151,7 +182,9 @@ def view(model: ModelSpec, dataset: DatasetChoice) -> View:
         gene_index=spec.gene_ids,
         gene_columns=spec.gene_columns,
         gene_ids=spec.gene_ids if model.gene_ids == "any" else model.gene_ids,
+        gene_table=genes.table_digest(spec.organism) if _converted(model, spec) else "",
         obs={role: spec.obs[role] for role in model.obs_roles},
+        rows=rows,
     )
 
 
@@ -175,16 +208,24 @@ def job(model: ModelChoice, dataset: DatasetChoice, verb: Verb, shown: View, see
     return Job(id=job_id, datasets=(shown_as,), changed=model.changed, **fields)
 
 
-def _scoring(job: Job, dataset: DatasetSpec, task: Task, seed: int, scored_with: Mapping[str, str]) -> Scoring:
+def _scoring(job: Job, model: ModelSpec, dataset: DatasetSpec, task: Task, scored_with: Mapping[str, str]) -> Scoring:
     roles = {role: dataset.obs[role] for role in task.roles}
-    fields = {"job": job.id, "task": task.name, "task_version": task.version, "roles": roles, "seed": seed}
+    fields = {"job": job.id, "task": task.name, "task_version": task.version, "roles": roles, "seed": job.seed}
     fields |= {"dataset": dataset.name, "scored_with": dict(scored_with)}
-    return Scoring(id=identity(fields), model=job.model, variant=job.variant, **fields)
+    rows = next(one.view.rows for one in job.datasets if one.name == dataset.name)
+    return Scoring(
+        id=identity(fields),
+        model=job.model,
+        variant=job.variant,
+        seen=model.name in dataset.seen_by or dataset.name in model.trained_on,
+        limit_cells=rows.limit if rows else None,
+        **fields,
+    )
 
 
 def place(job: Job) -> str:
     """Name a job by what was asked for, whatever it is computed from: the same after its model was mended."""
-    datasets = [one.name for one in job.datasets]
+    datasets = [[one.name, one.view.rows.limit if one.view.rows else None] for one in job.datasets]
     return identity([job.model, job.variant, job.params, job.seed, datasets])
 
 

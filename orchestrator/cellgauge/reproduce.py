@@ -1,21 +1,26 @@
 """Runs a finished job again from what its record says, and compares output and scores."""
 
 import functools
-from collections.abc import Callable, Mapping
+import math
+from collections.abc import Callable, Iterable, Mapping
+from concurrent.futures import CancelledError
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cellgauge import execute, images, outputs, score
 from cellgauge.data import check, fetch, view, weights
+from cellgauge.data.cache import Cache
 from cellgauge.engines import Cancel, Engine
-from cellgauge.errors import UsageError
+from cellgauge.errors import Interrupted, UsageError
+from cellgauge.gpus import Stopped
 from cellgauge.pantry import Pantry
 from cellgauge.pipeline import Site
 from cellgauge.request import Terms, Work
-from cellgauge.specs import Changes, Dataset, DatasetSpec, Model, RunRecord, Spec, TaskResult
+from cellgauge.specs import Changes, Dataset, DatasetSpec, Job, Model, RunRecord, Spec, TaskResult, View
 from cellgauge.store import Store
-from cellgauge_tasks import find
+from cellgauge_tasks import Task, find
 
 if TYPE_CHECKING:
     import numpy as np
@@ -23,6 +28,10 @@ if TYPE_CHECKING:
 
 RELATIVE, ABSOLUTE = 1e-4, 1e-5
 """How far two runs of a model that only promises `seeded` may be apart: other threads add floats in another order."""
+
+
+ROUNDING = 1e-6
+"""How far two scores of the same output may be apart."""
 
 
 class Number(Spec):
@@ -60,7 +69,7 @@ def reproduce(
     store: Store,
     engine: Engine,
     site: Site,
-    cache: Path,
+    cache: Cache,
     image_of: Callable[[Model], images.Runnable],
     cancel: Cancel,
 ) -> Difference:
@@ -70,6 +79,8 @@ def reproduce(
     ------
     UsageError
         If what it was made from is no longer here: the image, the dataset's file, the weights.
+    Interrupted
+        After Ctrl-C.
     """
     job = record.job
     runnable = image_of(model)
@@ -78,17 +89,22 @@ def reproduce(
             "An image that was pulled by its digest stays the same; a folder or an environment that changed does not."
         )
         raise UsageError(f"it ran from {job.image}, and here is {runnable.digest}", hint)
-    model = model.model_copy(update={"folder": runnable.folder})
     if weights.digest(weights.of(model, job.variant)) != job.weights:
         raise UsageError(f"the weights of {model.spec.name} are others than those of the job")
-    datasets = {name: _same(spec, record) for name, spec in specs.items()}
+    datasets = {name: _same(spec, record, cache) for name, spec in specs.items()}
     pantry = Pantry([job], {job.model: model}, datasets, engine, store, cache, cancel)
     limits = Changes(**record.limits.model_dump()) if record.limits else Changes()
-    with closing(pantry), store.workspace(job.id) as folder, site.lease(model, engine, cancel) as devices:
-        uuids = tuple(one.uuid for one in devices)
-        terms = Terms(cpus=limits.cpus or 1, changes=limits, weights=pantry.weights(job), gpus=uuids)
-        (done,), _ = execute.run([Work(job, pantry.given(job))], model, folder, engine, terms, cancel)
-        return _compare(record, done.record, model, datasets, store, folder)
+    try:
+        with closing(pantry), store.workspace(job.id) as folder, site.lease(model, engine, cancel) as devices:
+            uuids = tuple(one.uuid for one in devices)
+            terms = Terms(cpus=limits.cpus or 1, changes=limits, gpus=uuids, program=runnable.folder)
+            terms = replace(terms, weights=pantry.weights(job))
+            (done,), _ = execute.run([Work(job, pantry.given(job))], model, folder, engine, terms, cancel)
+            if cancel.asked:
+                raise Interrupted("stopped on request")
+            return _compare(record, done.record, model, datasets, store, folder)
+    except (Stopped, CancelledError):  # while it waited for a GPU, or for a view
+        raise Interrupted("stopped on request") from None
 
 
 def _there(image: str) -> bool:
@@ -97,8 +113,8 @@ def _there(image: str) -> bool:
     return find_image(image) is not None
 
 
-def _same(spec: DatasetSpec, record: RunRecord) -> Dataset:
-    path, digest, stamp = fetch.fetch(spec)
+def _same(spec: DatasetSpec, record: RunRecord, cache: Cache) -> Dataset:
+    path, digest, stamp = fetch.fetch(spec, cache)
     wanted = next(one.view.sha256 for one in record.job.datasets if one.name == spec.name)
     if digest != wanted:
         hint = "Name the catalogue that has the right one with --catalog."
@@ -109,8 +125,6 @@ def _same(spec: DatasetSpec, record: RunRecord) -> Dataset:
 def _compare(
     before: RunRecord, now: RunRecord, model: Model, datasets: Mapping[str, Dataset], store: Store, folder: Path
 ) -> Difference:
-    import numpy as np
-
     declared = model.spec.determinism
     names = ", ".join(datasets)
     kept = [outputs.digest(store.job_folder(before.job.id) / "output", name, before.job.verb) for name in datasets]
@@ -120,50 +134,76 @@ def _compare(
     if now.state != "ok":
         reason = f"this time it ended as {now.state.replace('_', ' ')}: {now.reason}"
         return Difference(**fields, identical=False, agrees=False, reason=reason)
-    identical = [one.sha256 for one in before.items] == [one.sha256 for one in now.items]
-    numbers = tuple(number for name in datasets for number in _scores(before, now, datasets[name], store, folder))
-    if identical or before.job.verb != "embed":
-        agrees = identical or declared == "none"
-        reason = "the output is the same, byte for byte" if identical else "the output differs"
-        return Difference(**fields, identical=identical, agrees=agrees, reason=reason, scores=numbers)
-    pairs = [(_rows(store.job_folder(before.job.id), data), _rows(folder, data)) for data in datasets.values()]
-    if any(one.shape != other.shape for one, other in pairs):
-        return Difference(
-            **fields, identical=False, agrees=False, reason="the output has another shape", scores=numbers
-        )
-    largest = max(float(np.abs(one - other).max()) for one, other in pairs)
-    close = all(np.allclose(one, other, rtol=RELATIVE, atol=ABSOLUTE) for one, other in pairs)
+    numbers, lacks = _scores(before, now, datasets, store, folder)
+    if [one.sha256 for one in before.items] == [one.sha256 for one in now.items]:
+        other = sorted({one.task for one in numbers if not _close(one)})
+        but = f", yet scores differ: {', '.join(other)}; another version of what scores, perhaps" if other else ""
+        reason = f"the output is the same, byte for byte{but}{lacks}"
+        return Difference(**fields, identical=True, agrees=not other, reason=reason, scores=numbers)
+    told = {"identical": False, "scores": numbers}
+    promised = f"the manifest promises determinism '{declared}'{lacks}"
+    if before.job.verb != "embed":
+        return Difference(**fields, **told, agrees=declared == "none", reason=f"the output differs; {promised}")
+    largest, close = _apart(store.job_folder(before.job.id), folder, datasets.values(), before.job)
+    if largest is None:
+        return Difference(**fields, **told, agrees=False, reason=f"the output has another shape{lacks}")
     agrees = declared == "none" or (declared == "seeded" and close)
-    reason = f"the output differs by up to {largest:.3g}; the manifest promises determinism '{declared}'"
-    return Difference(**fields, identical=False, largest=largest, agrees=agrees, reason=reason, scores=numbers)
+    reason = f"the output differs by up to {largest:.3g}; {promised}"
+    return Difference(**fields, **told, largest=largest, agrees=agrees, reason=reason)
 
 
-def _rows(folder: Path, dataset: Dataset) -> "NDArray[np.float32]":
-    cells = list(view.annotations(dataset, {}).index)
-    return outputs.embedding(folder / "output", dataset.spec.name, cells)
+def _apart(kept: Path, now: Path, datasets: Iterable[Dataset], job: Job) -> tuple[float | None, bool]:
+    """Tell the largest difference between two embeddings, None where shapes differ, and whether they are close."""
+    import numpy as np
+
+    pairs = [(_rows(kept, data, job), _rows(now, data, job)) for data in datasets]
+    if any(one.shape != other.shape for one, other in pairs):
+        return None, False
+    largest = max(float(np.abs(one - other).max()) for one, other in pairs)
+    return largest, all(np.allclose(one, other, rtol=RELATIVE, atol=ABSOLUTE) for one, other in pairs)
 
 
-def _scores(before: RunRecord, now: RunRecord, dataset: Dataset, store: Store, folder: Path) -> list[Number]:
-    """Score the new output with the tasks that scored the old one."""
-    run, tasks = store.run(before.run), find()
-    found = []
-    for scoring in run.plan.scorings if run else ():
-        kept = store.intact_result(scoring.id)
-        if scoring.job != before.job.id or scoring.dataset != dataset.spec.name or kept is None or kept.state != "ok":
-            continue
-        obs = functools.partial(view.annotations, dataset, scoring.roles)
-        embedding = functools.partial(_rows, folder, dataset)
-        result = score.run(scoring, now, tasks[scoring.task], embedding, obs)
-        found += _numbers(dataset.spec.name, scoring.task, kept, result)
-    return found
+def _scores(
+    before: RunRecord, now: RunRecord, datasets: Mapping[str, Dataset], store: Store, folder: Path
+) -> tuple[tuple[Number, ...], str]:
+    """Score the new output with the tasks that scored the old one; say which of them are no longer here."""
+    tasks = find()
+    kept = [one for name in datasets for one in _kept(before, name, store)]
+    gone = sorted({one.scoring.task for one in kept} - set(tasks))
+    here = (one for one in kept if one.scoring.task in tasks)
+    numbers = tuple(number for one in here for number in _scored(one, now, tasks, datasets, folder))
+    return numbers, f"; not scored, since no such task is installed: {', '.join(gone)}" if gone else ""
 
 
-def _numbers(dataset: str, task: str, kept: TaskResult, now: TaskResult) -> list[Number]:
-    fresh = {(one.metric, str(one.params)): one.value for one in now.scores}
+def _rows(folder: Path, dataset: Dataset, job: Job) -> "NDArray[np.float32]":
+    return outputs.embedding(folder / "output", dataset.spec.name, view.cells(dataset, _shown(job, dataset)))
+
+
+def _shown(job: Job, dataset: Dataset) -> View:
+    return next(one.view for one in job.datasets if one.name == dataset.spec.name)
+
+
+def _kept(before: RunRecord, dataset: str, store: Store) -> list[TaskResult]:
+    """Find the scores of the old output: of that one, and of none that was there before."""
+    run = store.run(before.run)
+    of_it = [one for one in (run.plan.scorings if run else ()) if (one.job, one.dataset) == (before.job.id, dataset)]
+    results = [store.score_of(scoring, before) for scoring in of_it]
+    return [result for result in results if result is not None and result.state == "ok"]
+
+
+def _scored(
+    kept: TaskResult, now: RunRecord, tasks: Mapping[str, Task], datasets: Mapping[str, Dataset], folder: Path
+) -> list[Number]:
+    """Score the new output with the task that scored the old one."""
+    scoring, dataset = kept.scoring, datasets[kept.scoring.dataset]
+    obs = functools.partial(view.annotations, dataset, _shown(now.job, dataset), scoring.roles)
+    embedding = functools.partial(_rows, folder, dataset, now.job)
+    result = score.run(scoring, now, tasks[scoring.task], embedding, obs)
+    fresh = {(one.metric, str(one.params)): one.value for one in result.scores}
     return [
         Number(
-            dataset=dataset,
-            task=task,
+            dataset=scoring.dataset,
+            task=scoring.task,
             metric=one.metric,
             params=", ".join(f"{name}={value}" for name, value in one.params.items()),
             kept=one.value,
@@ -171,3 +211,8 @@ def _numbers(dataset: str, task: str, kept: TaskResult, now: TaskResult) -> list
         )
         for one in kept.scores
     ]
+
+
+def _close(one: Number) -> bool:
+    """Tell whether two scores of the same bytes are one, but for what sums in another order lose."""
+    return one.now is not None and math.isclose(one.kept, one.now, rel_tol=ROUNDING, abs_tol=ROUNDING)

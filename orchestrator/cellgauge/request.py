@@ -47,6 +47,8 @@ class Terms:
     run: str = ""
     gpus: tuple[str, ...] = ()
     weights: Path | None = None
+    program: Path | None = None
+    """Where the program lies that a process runs; None: in the model's folder."""
     fault: EngineError | None = None
     """Why it cannot even start, if that is known already."""
 
@@ -63,7 +65,7 @@ def prepare(work: Sequence[Work], model: Model, folder: Path, terms: Terms, engi
         model=model.spec.name,
         image=job.image,
         command=model.spec.command,
-        folder=model.folder,
+        folder=terms.program or model.folder,
         input=folder / "input",
         output=folder / "output",
         scratch=folder / "scratch",

@@ -3,9 +3,8 @@
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
+from cellgauge.history import UNKNOWN, History
 from cellgauge.specs import Job
-
-UNKNOWN = float("inf")
 
 
 @dataclass(frozen=True)
@@ -19,19 +18,7 @@ class Start:
     """Seconds, from history."""
 
 
-def expected(job: Job, history: Mapping[tuple[str, str, str], float]) -> float:
-    """Guess how long a job takes: as the last time, or as that model on other datasets; infinite if never seen."""
-    model = f"{job.model}:{job.variant}"
-    name = ",".join(one.name for one in job.datasets)
-    if (model, name, job.device) in history:
-        return history[model, name, job.device]
-    others = [seconds for (seen, _, device), seconds in history.items() if (seen, device) == (model, job.device)]
-    return sum(others) / len(others) if others else UNKNOWN
-
-
-def starts(
-    jobs: Sequence[Job], gpus: Mapping[str, int], history: Mapping[tuple[str, str, str], float], *, warm: bool = False
-) -> list[Start]:
+def starts(jobs: Sequence[Job], gpus: Mapping[str, int], history: History, *, warm: bool = False) -> list[Start]:
     """Put jobs into starts, and those into an order: on GPUs first, and the longest first.
 
     Parameters
@@ -49,7 +36,7 @@ def starts(
         Start(
             jobs=tuple(group),
             gpus=gpus.get(group[0].model, 1) if group[0].device == "gpu" else 0,
-            expected=sum(expected(job, history) for job in group),
+            expected=sum(history.expected(job) for job in group),
         )
         for group in groups.values()
     ]

@@ -32,10 +32,11 @@ def all_of(
     StorageError
         If a result cannot be kept.
     """
+    shown = next(one.view for one in record.job.datasets if one.name == dataset.spec.name)
 
     @functools.cache
     def embedding() -> "NDArray[np.float32]":
-        cells = list(view.annotations(dataset, {}).index)
+        cells = view.cells(dataset, shown)
         folder, name = store.job_folder(record.job.id) / "output", dataset.spec.name
         known = next(item.sha256 for item in record.items if item.name == name)
         if outputs.digest(folder, name, record.job.verb) != known:
@@ -45,7 +46,7 @@ def all_of(
 
     found = []
     for scoring, task in scorings:
-        obs = functools.partial(view.annotations, dataset, scoring.roles)
+        obs = functools.partial(view.annotations, dataset, shown, scoring.roles)
         told = {"run": run_id, "output": record.output_of(scoring.dataset)}
         found.append(run(scoring, record, task, embedding, obs).model_copy(update=told))
         kept = store.intact_result(scoring.id) if found[-1].state not in REUSABLE else None

@@ -10,6 +10,7 @@ from collections import deque
 from collections.abc import Callable
 from concurrent.futures import BrokenExecutor, Executor, Future, ProcessPoolExecutor
 from contextlib import suppress
+from multiprocessing.process import BaseProcess
 from queue import SimpleQueue
 from typing import Any
 
@@ -35,10 +36,14 @@ class Scorers:
         self._listener: threading.Thread | None = None
         self._lock = threading.Lock()
         self._closed = False
+        self._others: set[BaseProcess] | None = None
+        """Children of this process from before there were any of ours."""
 
     def submit(self, function: Callable[[], Any], then: Then) -> None:
         """Call `function` in a process, and `then(value, "")` or `then(None, reason)` in some thread of this one."""
         with self._lock:
+            if self._others is None:
+                self._others = set(multiprocessing.active_children())
             if self._listener is None:
                 self._listener = threading.Thread(target=self._listen, name="scores", daemon=True)
                 self._listener.start()
@@ -92,8 +97,8 @@ class Scorers:
         """Drop what waits, and end the processes when what runs is done, or at once; by then all is answered."""
         with self._lock:
             self._closed = True
-        if at_once:
-            for process in multiprocessing.active_children():  # no others are started in this way
+        if at_once and self._others is not None:
+            for process in set(multiprocessing.active_children()) - self._others:
                 process.kill()
         for pool in (self._pool, self._alone):
             if pool is not None:

@@ -9,6 +9,7 @@ from pydantic import Field, ValidationError, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from cellgauge.errors import UsageError
+from cellgauge.machine import cpus
 
 Paths = Annotated[tuple[Path, ...], NoDecode]
 """Several paths in one variable, separated as in PATH."""
@@ -38,7 +39,7 @@ class Settings(BaseSettings):
     docker_host: str = Field(default="", validation_alias="DOCKER_HOST")
     """The Docker engine's address; where it is set, `auto` does not fall back to processes."""
     jobs: int = Field(default=1, ge=1)
-    """Jobs that run at once."""
+    """Starts of models that run at once; with `--warm` one start does several jobs."""
     timeout: float | None = Field(default=None, gt=0)
     """Seconds that one job may take; absent: what the model's manifest says."""
     gpus: str = "all"
@@ -51,7 +52,7 @@ class Settings(BaseSettings):
     """A JSON file that lists GPUs, read instead of asking the driver: for trying things out without one."""
     retries: int = Field(default=2, ge=0)
     """Further attempts at a job after an infrastructure fault."""
-    scorers: int = Field(default_factory=lambda: max(1, len(os.sched_getaffinity(0)) // 2), ge=1)
+    scorers: int = Field(default_factory=lambda: max(1, cpus() // 2), ge=1)
     """Processes that score while models run."""
     base_image: str = "python:3.11-slim"
     """What model images are built on."""
@@ -62,6 +63,16 @@ class Settings(BaseSettings):
     @classmethod
     def _split(cls, value: Any) -> Any:
         return tuple(Path(part) for part in value.split(os.pathsep) if part) if isinstance(value, str) else value
+
+    @property
+    def catalogs(self) -> tuple[Path, ...]:
+        """Every dataset catalogue, the shipped one first."""
+        return (shipped("datasets.yaml"), *self.catalog)
+
+    @property
+    def model_folders(self) -> tuple[Path, ...]:
+        """Every folder with one folder per model, the shipped one first."""
+        return (shipped("model-images"), *self.models_path)
 
 
 def read(**options: Any) -> Settings:

@@ -12,12 +12,10 @@
 Everything is written beside its place and renamed into it, so a reader sees all of a thing or nothing.
 """
 
-import json
-import os
 import secrets
 import stat
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
@@ -29,14 +27,14 @@ from cellgauge import attempts, disk, owner
 from cellgauge.attempts import RECORD
 from cellgauge.disk import explained
 from cellgauge.errors import StorageError
-from cellgauge.specs import Run, RunRecord, TaskResult, identity
+from cellgauge.history import History, note
+from cellgauge.specs import REUSABLE as REUSABLE
+from cellgauge.specs import Run, RunRecord, Scoring, TaskResult, identity
 from cellgauge_model.contract import CELLS, EMBEDDING, PREDICTION, write_atomically
 
 M = TypeVar("M", bound=BaseModel)
 ASIDE = ".aside"
-HISTORY_BYTES = 4 << 20
-REUSABLE = ("ok", "not_applicable")
-"""States that another attempt would not change."""
+HISTORY = "history.jsonl"
 
 
 @dataclass(frozen=True)
@@ -195,6 +193,16 @@ class Store:
         except StorageError:
             return None
 
+    def score_of(self, scoring: Scoring, record: RunRecord) -> TaskResult | None:
+        """Read a result, if it is of the very output that a record tells of: a job that ran twice may have given two.
+
+        One that failed before it was scored is of no output, and comes back too.
+        """
+        result = self.intact_result(scoring.id)
+        if result is None or result.output == record.output_of(scoring.dataset):
+            return result
+        return None if result.output or result.state in REUSABLE else result
+
     def results(self) -> Iterator[TaskResult]:
         """Every result that can be read."""
         for path in sorted((self.root / "scores").glob("[!.]*/[!.]*.json")):
@@ -224,32 +232,12 @@ class Store:
         return name
 
     def note(self, record: RunRecord) -> None:
-        """Note how long a job took, for the order and the estimate of the next run."""
-        job = record.job
-        line = {
-            "model": f"{job.model}:{job.variant}",
-            "dataset": ",".join(one.name for one in job.datasets),
-            "device": job.device,
-            "seconds": round(sum(record.seconds.values()) / max(1, len(record.together)), 2),
-        }
-        path = self.root / "history.jsonl"
-        with suppress(OSError), path.open("a", encoding="utf-8") as file:  # it only advises
-            file.write(json.dumps(line) + "\n")  # one short write, so that lines of several writers do not mix
+        """Note how long a job took."""
+        note(self.root / HISTORY, record)
 
-    def history(self) -> dict[tuple[str, str, str], float]:
-        """Tell how long a model variant took on a dataset and device the last time, in seconds."""
-        found = {}
-        try:
-            with (self.root / "history.jsonl").open("rb") as file:
-                file.seek(max(0, os.fstat(file.fileno()).st_size - HISTORY_BYTES))
-                lines = file.read().splitlines()
-        except FileNotFoundError:
-            return {}
-        for text in lines:
-            with suppress(ValueError, KeyError, TypeError):  # a line cut in half
-                line = json.loads(text)
-                found[line["model"], line["dataset"], line["device"]] = float(line["seconds"])
-        return found
+    def history(self) -> History:
+        """Tell how long jobs took."""
+        return History.read(self.root / HISTORY)
 
     def run_file(self, run_id: str, kind: str) -> Path:
         """Name a file that belongs to a run: `events.jsonl` or `log`."""

@@ -1,13 +1,16 @@
 """Does one start of a model, in a thread of the executor: waits for what it needs, runs it, keeps what came out."""
 
 import functools
+import threading
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import CancelledError, Executor
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from cellgauge import execute, gpus
+from cellgauge.data.cache import Cache
 from cellgauge.engines import Cancel, Engine
 from cellgauge.errors import DatasetError, EngineError, StorageError
 from cellgauge.meter import Meter
@@ -16,8 +19,10 @@ from cellgauge.pipeline import Prepared, Site
 from cellgauge.request import Terms, Work
 from cellgauge.schedule import Start
 from cellgauge.scorers import Scorers
-from cellgauge.specs import GpuUse, Job, RunRecord
+from cellgauge.specs import GpuUse, Job, Model, RunRecord
 from cellgauge.store import Store
+
+PACE = 0.2
 
 
 @dataclass(frozen=True)
@@ -31,6 +36,14 @@ class Started:
 
 
 @dataclass(frozen=True)
+class Queued:
+    """A start waits for GPUs that somebody else has, or it waits no longer."""
+
+    start: Start
+    waits: bool
+
+
+@dataclass(frozen=True)
 class Kit:
     """What a run is done with."""
 
@@ -40,7 +53,7 @@ class Kit:
     slots: int
     """Starts of models at once."""
     scorers: Scorers
-    cache: Path
+    cache: Cache
     site: Site
     engine_version: str = ""
     gpu_wait: float | None = None
@@ -81,7 +94,9 @@ class Worker:
     kit: Kit
     pantry: Pantry
     cancel: Cancel
-    say: Callable[[Started], None]
+    say: Callable[[Started | Queued], None]
+    seats: threading.BoundedSemaphore
+    """As many as models may run at once."""
 
     def do(self, start: Start) -> Ended:
         kit, store = self.kit, self.kit.store
@@ -118,18 +133,16 @@ class Worker:
 
     def _executed(self, start: Start, folder: Path) -> tuple[list[execute.Done], list[Work], tuple[GpuUse, ...]]:
         """Run the jobs of a start; a fault before that is a record too."""
-        kit, model, first = self.kit, self.prepared.models[start.jobs[0].model], start.jobs[0]
-        terms, work = kit.terms, [Work(job, ()) for job in start.jobs]
+        kit, name = self.kit, start.jobs[0].model
+        model, work = self.prepared.models[name], [Work(job, ()) for job in start.jobs]
+        terms = replace(kit.terms, program=self.prepared.programs.get(name), fault=self.prepared.unavailable.get(name))
         run = functools.partial(execute.run, model=model, folder=folder, engine=kit.engine, cancel=self.cancel)
+        if terms.fault:
+            return *run(work, terms=terms), ()
         try:
-            if reason := self.prepared.unavailable.get(first.model):
-                raise EngineError(reason, lasting=True, phase="prepare")
             work, weights = self._provisions(start)
             terms = replace(terms, weights=weights)
-            with (
-                kit.site.lease(model, kit.engine, self.cancel, kit.gpu_wait) as devices,
-                Meter(devices, kit.inventory) as meter,
-            ):
+            with self._leased(model, start) as devices, self._seat(), Meter(devices, kit.inventory) as meter:
                 terms = replace(terms, gpus=tuple(one.uuid for one in devices))
                 for job in start.jobs:
                     self.say(Started(job, folder, terms.gpus))
@@ -142,6 +155,32 @@ class Worker:
             return done, [one for one in work if one.job != problem.job], ()
         except EngineError as problem:
             return *run(work, terms=replace(terms, fault=problem)), ()
+
+    @contextmanager
+    def _leased(self, model: Model, start: Start) -> Iterator[tuple[gpus.Device, ...]]:
+        """Hold the devices of a start; tell where it has to wait for them, which may take hours."""
+        kit, waits = self.kit, False
+
+        def queued() -> None:
+            nonlocal waits
+            waits = True
+            self.say(Queued(start, waits=True))
+
+        with kit.site.lease(model, kit.engine, self.cancel, kit.gpu_wait, queued) as devices:
+            if waits:
+                self.say(Queued(start, waits=False))
+            yield devices
+
+    @contextmanager
+    def _seat(self) -> Iterator[None]:
+        """Wait until one more model may run, which those who had to wait for a GPU find out only now."""
+        while not self.seats.acquire(timeout=PACE):
+            if self.cancel.asked:
+                raise gpus.Stopped
+        try:
+            yield
+        finally:
+            self.seats.release()
 
     def _provisions(self, start: Start) -> tuple[list[Work], Path | None]:
         try:

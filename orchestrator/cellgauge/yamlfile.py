@@ -1,6 +1,6 @@
 """Reads a YAML file into a pydantic model, with errors that name file, line and field."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -14,8 +14,10 @@ PATTERNS = {
     NAME: "is no name: letters, digits, '.', '_' and '-' only, 64 at most",
     SLOT: "is no place for a matrix: X, raw or layers/NAME",
     LATIN: "is no Latin name: Homo sapiens, Mus musculus, …",
+    "^[0-9a-f]{64}$": "is no SHA-256: 64 digits of 0-9 and a-f, as `sha256sum FILE` prints them",
 }
 M = TypeVar("M", bound=BaseModel)
+Loc = tuple[str | int, ...]
 Loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # the C one is ten times faster, where PyYAML has it
 
 
@@ -44,10 +46,18 @@ def read(path: Path, kind: type[M]) -> M:
     try:
         return kind.model_validate(content if content is not None else {})
     except ValidationError as problem:
-        lines = [
-            f"{path}:{_line(node, error['loc'])}: {_field(error['loc'])}: {_say(error)}" for error in problem.errors()
-        ]
-        raise CatalogError("\n".join(lines), "Each line names the file, the line in it and the field.") from problem
+        hint = "Each line names the file, the line in it and the field."
+        raise CatalogError(told(problem, str(path), node or yaml.MappingNode("", [])), hint) from problem
+
+
+def told(problem: ValidationError, where: str, node: yaml.Node | None = None) -> str:
+    """Say each misfit in a line: where, the line in the file if its nodes are given, the field, and what is wrong."""
+    lines = []
+    for loc, error in _misfits(problem):
+        line, written = _find(node, loc)
+        at = f"{where}:{line}" if node is not None else where
+        lines.append(f"{at}: {'.'.join(map(str, loc)) or 'the file'}: {_say(error, written)}")
+    return "\n".join(lines)
 
 
 def _reason(problem: Exception) -> str:
@@ -80,28 +90,39 @@ def _refuse_repeated_keys(node: yaml.Node, path: Path) -> None:
         _refuse_repeated_keys(child, path)
 
 
-def _line(node: yaml.Node | None, loc: Sequence[str | int]) -> int:
-    """Find the line of a field, or of the nearest thing around it."""
+def _misfits(problem: ValidationError) -> Iterator[tuple[Loc, Any]]:
+    """Go through the errors and their fields; where one value or a list may stand, only through those of what does."""
+    errors = problem.errors()
+    lists: dict[Loc, bool] = {}  # where either may stand: was it a list?
+    for error in errors:
+        for place, part in enumerate(error["loc"]):
+            if str(part).startswith("tuple["):
+                at = error["loc"][:place]
+                lists[at] = lists.get(at, False) or error["type"] != "tuple_type"
+    for error in errors:
+        loc = error["loc"]
+        choices = {place for place in range(len(loc)) if loc[:place] in lists}
+        if all(str(loc[place]).startswith("tuple[") == lists[loc[:place]] for place in choices):
+            kept = (part for place, part in enumerate(loc) if place not in choices and part != "[key]")
+            yield tuple(kept), error
+
+
+def _find(node: yaml.Node | None, loc: Loc) -> tuple[int, yaml.Node | None]:
+    """Find the line of a field, or of the nearest thing around it, and the field itself if it is there."""
     line = 1
     for part in loc:
+        found: tuple[yaml.Node, yaml.Node] | None = None
         if isinstance(node, yaml.MappingNode):
             found = next(((key, value) for key, value in node.value if str(key.value) == str(part)), None)
-            if found is None:
-                break
-            line, node = found[0].start_mark.line + 1, found[1]
         elif isinstance(node, yaml.SequenceNode) and isinstance(part, int) and part < len(node.value):
-            node = node.value[part]
-            line = node.start_mark.line + 1
-        else:
-            break
-    return line
+            found = (node.value[part], node.value[part])
+        if found is None:
+            return line, None
+        line, node = found[0].start_mark.line + 1, found[1]
+    return line, node
 
 
-def _field(loc: Sequence[str | int]) -> str:
-    return ".".join(str(part) for part in loc) or "the file"
-
-
-def _say(error: Any) -> str:
+def _say(error: Any, written: yaml.Node | None) -> str:
     """Turn pydantic's wording into ours where ours is clearer to a biologist."""
     match error["type"]:
         case "missing":
@@ -111,10 +132,13 @@ def _say(error: Any) -> str:
         case "model_type" | "dict_type" | "model_attributes_type":
             return "needs fields below it, one `name: value` a line"
         case "string_type":
-            return f'needs text; put it in quotes: "{error["input"]}"'
+            as_written = written.value if isinstance(written, yaml.ScalarNode) else error["input"]
+            return f'needs text; put it in quotes: "{as_written}"' if as_written not in ("", None) else "needs text"
+        case "int_parsing" | "int_type" | "float_parsing":
+            return "needs a number, without a unit or anything else"
         case "tuple_type":
             return f"needs a list: [{error['input']}]"
         case "string_pattern_mismatch" if error["ctx"]["pattern"] in PATTERNS:
             return f"'{error['input']}' {PATTERNS[error['ctx']['pattern']]}"
         case _:
-            return str(error["msg"]).removeprefix("Value error, ")
+            return str(error["msg"]).removeprefix("Value error, ").replace("Input should", "has to")

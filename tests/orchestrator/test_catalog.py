@@ -1,7 +1,10 @@
+import re
+
 import pytest
 import yaml
 
 from cellgauge import catalog
+from cellgauge.data.geneids import PREFIXES
 from cellgauge.errors import CatalogError, UnknownNameError
 from support import ROOT, entry
 
@@ -32,10 +35,96 @@ def test_the_shipped_catalogue_is_good():
     assert "pbmc68k_reduced" in catalog.datasets([ROOT / "datasets.yaml"])
 
 
+def test_it_has_every_name_of_the_ancestor_at_its_address(real_data):
+    table = real_data.parent / "reference" / "cz-benchmarks.md"
+    if not table.is_file():
+        pytest.skip(f"no description of the ancestor in {table}")
+    text = table.read_text()
+    root = re.search(r"all under `(s3://[^`]+)`", text)[1]
+    short = dict(re.findall(r"`(\w+)/X` = `([^`]+X)`", text))
+    rows = re.findall(r"^\| `(\w+)` \| (yes|–) \| (yes|–) \| (\w+) \| `([^`]+)` \|$", text, flags=re.MULTILINE)
+    latin = dict(re.findall(r"\b([A-Z_]+) (ENS[A-Z]*G)\b", text)) | {"HUMAN": "ENSG"}
+    assert len(rows) == 43
+    found = catalog.datasets([ROOT / "datasets.yaml"])
+    for name, _, current, organism, path in rows:
+        group, _, rest = path.partition("/")
+        where = root + (short[group].removesuffix("X") + rest if group in short else path)
+        assert found[name].sources == (where,)
+        assert PREFIXES[found[name].organism] == latin[organism]
+        assert bool(found[name].deprecated) == (current == "–")
+        assert not found[name].verified
+
+
+def test_what_nobody_has_pulled_is_unverified_and_every_successor_is_there():
+    found = catalog.datasets([ROOT / "datasets.yaml"])
+    assert [name for name, spec in found.items() if spec.verified] == ["pbmc68k_reduced"]
+    successors = {name: spec.deprecated.successor for name, spec in found.items() if spec.deprecated}
+    assert {one for one in successors.values() if one} == {"replogle_k562_essential_perturbpredict"}
+    assert successors["replogle_k562_perturb"] == "replogle_k562_essential_perturbpredict"
+    assert all(spec.title and spec.citation and spec.provenance for spec in found.values())
+
+
+def test_the_file_that_defines_a_dataset_can_be_told(tmp_path):
+    path = tmp_path / "my.yaml"
+    path.write_text(GOOD)
+    files = [ROOT / "datasets.yaml", path]
+    assert catalog.home_of("first", files) == path
+    assert catalog.home_of("tsv2_ear", files) == ROOT / "datasets.yaml"
+    with pytest.raises(UnknownNameError, match="no dataset named 'fist'"):
+        catalog.home_of("fist", files)
+
+
 def test_an_entry_of_five_lines_is_enough_and_its_path_is_relative_to_the_file(tmp_path):
     found = read(tmp_path, GOOD)
     assert found["first"].sources[0] == (tmp_path / "first.h5ad").as_uri()
     assert found["first"].name == "first"
+
+
+@pytest.mark.parametrize(
+    ("field", "words"),
+    [
+        ("sha256: abc", r"6: datasets\.first\.sha256: 'abc' is no SHA-256: 64 digits"),
+        ("sha256: [abc]", r"6: datasets\.first\.sha256\.0: 'abc' is no SHA-256: 64 digits"),
+        ("sha256: 123", r'6: datasets\.first\.sha256: needs text; put it in quotes: "123"'),
+        ("size: 5MB", r"6: datasets\.first\.size: needs a number, without a unit"),
+        ("size: 0", r"6: datasets\.first\.size: has to be greater than 0"),
+        ("control: no", r'6: datasets\.first\.control: needs text; put it in quotes: "no"'),
+        ("control: ctrl", r"2: datasets\.first: control needs the role perturbation in obs"),
+        ("deprecated: yes", r"6: datasets\.first\.deprecated: needs fields below it"),
+        ("deprecated: {successor: b}", r"6: datasets\.first\.deprecated\.reason: this field is required"),
+        ("seen_by: scgpt", r"6: datasets\.first\.seen_by: needs a list: \[scgpt\]"),
+        ("modality: scrna", r"6: datasets\.first\.modality: has to be 'scRNA-seq', 'snRNA-seq'"),
+        ("empty_cells: 5", r"6: datasets\.first\.empty_cells: has to be less than 1"),
+        ("splits: {s: {by: cell_type}}", r"6: datasets\.first\.splits\.s: needs either test .* or fraction"),
+        ("splits: {s: {test: [x]}}", r"6: datasets\.first\.splits\.s: test needs by"),
+        ("splits: {s: {fraction: 2}}", r"6: datasets\.first\.splits\.s\.fraction: has to be less than 1"),
+        (
+            "splits: {s: {by: donor, fraction: 0.5}}",
+            r"2: datasets\.first: split 's' reads the role 'donor', which is not",
+        ),
+    ],
+)
+def test_a_field_that_is_off_is_told_in_a_biologists_words(tmp_path, field, words):
+    with pytest.raises(CatalogError, match=rf"datasets\.yaml:{words}") as caught:
+        read(tmp_path, GOOD.replace("    obs:", f"    {field}\n    obs:"))
+    assert len(caught.value.message.splitlines()) == 1  # what may be one value or a list is complained of once
+
+
+@pytest.mark.parametrize(
+    ("source", "words"),
+    [
+        ("5", r'source: needs text; put it in quotes: "5"'),
+        ("[a, 5]", r'source\.1: needs text; put it in quotes: "5"'),
+        ("[]", "source: is empty"),
+        ("''", "source: is empty"),
+        ("", "source: needs text$"),
+    ],
+)
+def test_a_source_is_text_or_a_list_of_mirrors(tmp_path, source, words):
+    with pytest.raises(CatalogError, match=rf"datasets\.yaml:3: datasets\.first\.{words}"):
+        read(tmp_path, GOOD.replace("first.h5ad", source))
+    found = read(tmp_path, GOOD.replace("first.h5ad", "[a.h5ad, s3://bucket/a.h5ad]"))["first"]
+    assert found.sources == ((tmp_path / "a.h5ad").as_uri(), "s3://bucket/a.h5ad")
 
 
 @pytest.mark.parametrize(

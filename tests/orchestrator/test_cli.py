@@ -58,7 +58,7 @@ def test_lists_are_tables_and_one_json_document(call, what):
     ("arguments", "message", "hint"),
     [
         (("-m", "pcaa", "-d", "pbmc68k_reduced"), "no model named 'pcaa'", "Did you mean 'pca'?"),
-        (("-m", "pca", "-d", "pbmc68k"), "no dataset named 'pbmc68k'", "Did you mean 'pbmc68k_reduced'?"),
+        (("-m", "pca", "-d", "pbmc68k_reducd"), "no dataset named 'pbmc68k_reducd'", "Did you mean 'pbmc68k_reduced'?"),
         (("-m", "pca", "-d", "all", "-t", "clusterin"), "no task named 'clusterin'", "Did you mean 'clustering'?"),
         (("-m", "pca:big", "-d", "all"), "no variant of pca named 'big'", "Known: default."),
         (
@@ -136,7 +136,7 @@ def test_names_are_completed(call):
     assert complete("cellgauge", "pl") == ["plan"]
     assert complete("cellgauge run --models", "pc") == ["pca"]
     assert complete("cellgauge run --models", "random,h") == ["random,hvg"]
-    assert complete("cellgauge run --datasets", "pb") == ["pbmc68k_reduced"]
+    assert complete("cellgauge run --datasets", "pbmc6") == ["pbmc68k_reduced"]
     assert complete("cellgauge run --tasks", "cl") == ["clustering"]
 
 

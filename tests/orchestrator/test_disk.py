@@ -130,3 +130,32 @@ def test_what_the_system_says_comes_with_where_and_what_to_do(tmp_path, act, whe
     assert where in caught.value.message
     assert caught.value.hint.startswith(hint)
     assert caught.value.hint.endswith("another folder with --there.")
+
+
+class TestPut:
+    def test_a_folder_is_there_in_whole_or_not_at_all(self, tmp_path):
+        place = tmp_path / "cache" / "abc"
+        with disk.put(place) as partial:
+            (partial / "file").write_text("x")
+            assert not place.exists()
+        assert (place / "file").read_text() == "x"
+        with pytest.raises(ZeroDivisionError), disk.put(tmp_path / "cache" / "def") as partial:
+            (partial / "file").write_text(str(1 / 0))
+        assert [path.name for path in (tmp_path / "cache").iterdir()] == ["abc"]
+
+    def test_where_somebody_was_faster_theirs_stays(self, tmp_path):
+        place = tmp_path / "abc"
+        with disk.put(place) as partial:
+            (partial / "file").write_text("ours")
+            place.mkdir()
+            (place / "file").write_text("theirs")
+        assert (place / "file").read_text() == "theirs"
+        assert [path.name for path in tmp_path.iterdir()] == ["abc"]
+
+    def test_what_cannot_be_put_there_is_an_error(self, tmp_path):
+        def put():
+            with disk.put(tmp_path / "abc") as partial:
+                partial.rmdir()
+
+        with pytest.raises(FileNotFoundError):
+            put()

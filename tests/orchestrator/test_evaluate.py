@@ -91,11 +91,11 @@ class TestLedger:
             return Runnable("sha256:1", model.folder)
 
         prepared = lab.prepare(models=("lost", "m"), image_of=image_of)
-        assert prepared.unavailable == {"lost": "the registry says no"}
+        assert {name: one.message for name, one in prepared.unavailable.items()} == {"lost": "the registry says no"}
         lab.run(prepared, lambda launch: embed_view(launch) if launch.model == "m" else pytest.fail("it began"))
         found = {one.model: (one.state, one.reason) for one in lab.document(prepared).results}
         assert found == {"lost": ("infrastructure", "the registry says no"), "m": ("ok", "")}
-        assert {one.phase for one in lab.records() if one.job.model == "lost"} == {"prepare"}
+        assert {one.phase for one in lab.records() if one.job.model == "lost"} == {"pull"}
 
     def test_a_processor_that_lacks_something_is_named_before_anything_starts(self, lab):
         site = Site(flags=frozenset({"sse2"}))
@@ -137,7 +137,7 @@ class TestLedger:
         class Telling(FunctionEngine):
             asked = []
 
-            def packages(self, image):
+            def packages(self, image, cancel):
                 self.asked.append(image)
                 return ("numpy==2.0",)
 
@@ -152,7 +152,7 @@ class TestLedger:
     def test_how_long_a_good_job_took_is_noted(self, lab):
         prepared = lab.prepare(models=("m", "bad"))
         lab.run(prepared, lambda launch: embed_view(launch) if launch.model == "m" else 1)
-        assert list(lab.store.history()) == [("m:default", "d", "cpu")]
+        assert list(lab.store.history().last) == [("m:default", "d", "cpu")]
 
 
 class TestOnlyAndRefresh:

@@ -1,24 +1,25 @@
 """What a run writes down as it goes, and what others make of it."""
 
+import io
 import json
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 
 from cellgauge import events, owner
 from cellgauge.errors import StorageError
 from cellgauge.evaluate import Advanced, Finished, Scored, Started
 from cellgauge.outputs import Progress
+from cellgauge.plan import place
 from cellgauge.report import document, progress
 from cellgauge.score import failed
-from cellgauge.specs import Plan, Run, Scoring, Skip
-from support import a_job, made_record
+from cellgauge.specs import Asked, Plan, Run, Skip
+from support import a_job, a_scoring, made_record
 
-ONE, TWO = a_job("01" * 10, "d"), a_job("02" * 10, "d", "e", variant="big", seed=2)
-SCORING = Scoring(
-    id="cd" * 10, job=ONE.id, model="m", variant="default", dataset="d", task="t", task_version="1", roles={}, seed=1
-)
+ONE, TWO = a_job("01" * 10, "d"), a_job("02" * 10, "d", "e", variant="big", seed=2, changed={"k": 5})
+SCORING = a_scoring(job_id=ONE.id)
 SKIP = Skip(model="m", variant="default", dataset="d", task="u", seed=1, reason="no labels")
 PLAN = Plan(
     jobs=(ONE, TWO),
@@ -138,13 +139,13 @@ class TestStatus:
             2,
             1,
             0,
+            2,
             1,
-            0,
-        )
+        ), "what does not apply was planned, and is decided"
         (running,) = found.running
         assert (running.job, running.what, running.done, running.total) == (
             TWO.id,
-            "m:big on d,e (seed 2)",
+            "m:big k=5 on d, e (seed 2)",
             3,
             10,
         )
@@ -154,8 +155,29 @@ class TestStatus:
     def test_a_run_that_ended_shows_how_and_what_failed(self, store, tmp_path, outcome):
         write(store, happening(tmp_path))
         found = progress.look(a_run(ended="2026-01-01T01:00:00.000+00:00", outcome=outcome), store)
-        assert (found.state, found.done, found.failed, found.scored, found.running) == (outcome, 2, 1, 0, ())
-        assert found.failures == ("m:big on d,e: timeout: slow",)
+        assert (found.state, found.done, found.failed, found.scored, found.running) == (outcome, 2, 1, 2, ())
+        assert found.failures == ("m:big k=5 on d, e (seed 2): timeout: slow",)
+
+    def test_a_run_that_failed_says_why(self, store):
+        found = progress.look(a_run(ended="2026", outcome="failed", reason="the \x1b[2Jdisk is full"), store)
+        console = Console(file=io.StringIO(), width=200)
+        console.print(progress.detail(found))
+        assert (found.state, found.reason) == ("failed", "the \x1b[2Jdisk is full")
+        assert "the [2Jdisk is full" in console.file.getvalue()
+
+    def test_jobs_that_share_a_start_are_found_by_its_folder_while_they_run(self, store, tmp_path):
+        store.keep_run(a_run())
+        following = events.record(happening(tmp_path), a_run(), [store.run_file("r1", "events.jsonl")])
+        (tmp_path / "one").mkdir(), (tmp_path / "two").mkdir()
+        for _ in range(2):
+            next(following)
+        assert progress.running(store) == {ONE.id: tmp_path / "one", TWO.id: tmp_path / "two"}
+        for _ in range(2):
+            next(following)
+        assert progress.running(store) == {TWO.id: tmp_path / "two"}
+        store.keep_run(a_run(ended="2026"))
+        assert progress.running(store) == {}
+        following.close()
 
     @pytest.mark.parametrize("whose", ["", replace(HERE, boot="0" * 8).token])
     def test_a_run_that_was_killed_has_died(self, store, tmp_path, whose):
@@ -183,6 +205,34 @@ class TestDocument:
         assert document.collect(a_run(), store).results[0].state == "timeout"
         (store.root / "scores" / "cd" / f"{SCORING.id}.json").write_text("{")
         assert document.collect(a_run(), store).results[0].state == "pending"
+
+    def test_a_score_of_an_output_that_was_replaced_is_not_shown(self, store):
+        with store.workspace(ONE.id) as folder:
+            store.keep(folder, made_record(job=ONE))
+        store.keep_result(failed(SCORING, "ok", "").model_copy(update={"output": "of the output before"}))
+        (found, _) = document.collect(a_run(), store).results
+        assert (found.state, found.reason) == (
+            "cancelled",
+            "its job was computed again since, and this was not scored again",
+        )
+        store.keep_result(failed(SCORING, "infrastructure", "the scoring process died"))
+        assert document.collect(a_run(), store).results[0].reason == "the scoring process died"
+
+    def test_a_failed_refresh_is_a_failure_until_a_later_run_succeeds(self, store):
+        store.keep_result(failed(SCORING, "ok", "").model_copy(update={"run": "r0"}))
+        run = a_run(failures={SCORING.id: ("timeout", "slow")}, ended="2026")
+        assert document.collect(run, store).results[0].state == "timeout"
+        store.keep_result(failed(SCORING, "ok", "").model_copy(update={"run": "r2"}))
+        assert document.collect(run, store).results[0].state == "ok"
+
+    @pytest.mark.parametrize("ended", ["", "2026"])
+    def test_what_a_retry_was_not_asked_for_says_so(self, store, ended):
+        asked = Asked(models=("m",), datasets=("d",), only=(place(TWO),))
+        found = document.collect(a_run(asked=asked, ended=ended), store).results[0]
+        assert (found.state, found.reason) == (
+            "cancelled",
+            "it was not to be tried again, and there is no result of it as it is made now",
+        )
 
     def test_a_failure_leaves_it_incomplete_and_so_do_no_scores_at_all(self, store):
         for state in ("timeout", "not_applicable", "ok"):

@@ -12,26 +12,9 @@ from cellgauge.errors import EngineError, StorageError
 from cellgauge.request import Terms, Work
 from cellgauge.specs import RunRecord
 from cellgauge_model import contract
-from cellgauge_model.contract import Problem, RunResult
-from support import begin_item, made_model, made_work, run_function, start_function, write_good_output, write_item
+from support import failing, made_model, made_work, run_function, write_good_output
 
 VIOLATION = "contract_violation"
-
-
-def failing(*problems, then=write_good_output):
-    """A model that the engine fails to run, once a problem given, and that then does as it should."""
-    waiting = list(problems)
-
-    def function(launch):
-        if waiting:
-            launch.log.write_text(f"said before: {waiting[0].message}\n")
-            (launch.output / "half").write_text("x")
-            (launch.scratch / "half").write_text("x")
-            raise waiting.pop(0)
-        assert list(launch.output.iterdir()) == list(launch.scratch.iterdir()) == []
-        return then(launch)
-
-    return function
 
 
 def test_a_good_job_is_ok(tmp_path):
@@ -155,6 +138,41 @@ class TestRetries:
         ]
         assert RunRecord.model_validate_json(record.model_dump_json()) == record
 
+    def test_only_the_last_attempt_counts_as_run_and_no_pause(self, tmp_path):
+        def slow(launch):
+            time.sleep(0.2)
+            return write_good_output(launch)
+
+        def away(launch):
+            time.sleep(0.5)
+            raise EngineError("away")
+
+        ends = [away, away, slow]
+        record, _ = run_function(tmp_path, lambda launch: ends.pop(0)(launch), retries=2, pause=0.3)
+        assert 0.2 <= record.seconds["run"] < 0.45
+        assert [one.seconds["run"] >= 0.5 for one in record.attempts] == [True, True]
+
+    def test_a_fault_after_the_output_was_whole_is_no_phase_of_a_good_job(self, tmp_path):
+        def gone(launch):
+            write_good_output(launch)
+            raise EngineError("the engine went away", lasting=True, phase="run")
+
+        record, _ = run_function(tmp_path, gone)
+        assert (record.state, record.reason, record.phase) == ("ok", "", None)
+
+    def test_a_broken_output_before_a_fault_was_found_in_the_check(self, tmp_path):
+        def gone(launch):
+            write_good_output(launch)
+            (launch.output / "first" / "embedding.npy").write_text("x")
+            raise EngineError("the engine went away", lasting=True, phase="run")
+
+        record, _ = run_function(tmp_path, gone)
+        assert (record.state, record.phase) == (VIOLATION, "check")
+
+    def test_what_does_not_apply_went_wrong_in_no_phase(self, tmp_path):
+        record, _ = run_function(tmp_path, lambda launch: Exit(code=99))
+        assert (record.state, record.phase) == ("not_applicable", None)
+
     def test_an_attempt_without_a_log_does_not_name_one(self, tmp_path):
         def away(launch):
             raise EngineError("the engine is away")
@@ -212,99 +230,12 @@ class TestRetries:
         record, _ = run_function(tmp_path, gone, retries=5, cancel=cancel)
         assert (record.state, record.attempts) == ("cancelled", ())
 
+    def test_a_lasting_fault_stays_one_when_somebody_stops_the_run(self, tmp_path):
+        cancel = Cancel()
 
-class TestWarmStarts:
-    def test_each_job_gets_a_record_and_a_folder_as_if_it_had_been_done_alone(self, tmp_path):
-        work, seen = made_work(tmp_path, ("a",), ("b",), ("c",)), []
+        def gone(launch):
+            cancel.ask()
+            raise EngineError("no such image", lasting=True)
 
-        def look(launch):
-            seen.append(launch)
-            launch.log.write_text("one log\n")
-            return write_good_output(launch)
-
-        done, left = start_function(tmp_path, look, work=work)
-        assert (len(seen), left) == (1, [])
-        assert seen[0].jobs == tuple(one.job.id for one in work)
-        for one, name, asked in zip(done, "abc", work, strict=True):
-            assert (one.record.job, one.record.state) == (asked.job, "ok")
-            assert [item.name for item in one.record.items] == [name]
-            assert one.record.together == seen[0].jobs
-            request = contract.read_request(one.folder / "input")
-            assert (request.job, [item.name for item in request.items]) == (asked.job.id, [name])
-            assert [path.name for path in (one.folder / "output").iterdir()] == [name]
-            assert (one.folder / "log.txt").read_text() == "one log\n"
-            assert outputs.embedding(one.folder / "output", name, ["c", "b", "a"])[:, 0].tolist() == [4, 2, 0]
-        assert len({one.folder for one in done}) == 3
-
-    def test_one_bad_item_does_not_lose_the_rest(self, tmp_path):
-        def one_bad(launch):
-            write_good_output(launch, only=("a", "c"))
-            (launch.output / "b").mkdir()
-            told = RunResult(1, "failed", error=Problem("model_error", "b is strange"))
-            contract.write_atomically(launch.output / "b" / "result.json", contract.to_json(told))
-            return 1
-
-        done, left = start_function(tmp_path, one_bad, work=made_work(tmp_path, ("a",), ("b",), ("c",)))
-        assert [(one.record.state, one.record.reason) for one in done] == [
-            ("ok", ""),
-            ("model_error", "b is strange"),
-            ("ok", ""),
-        ]
-        assert left == []
-        assert (done[1].folder / "input" / "b.h5ad").exists(), "a failed job can be replayed"
-
-    @pytest.mark.parametrize("tells", [True, False])
-    @pytest.mark.parametrize(
-        ("exit", "state"),
-        [
-            (Exit(code=139), "model_error"),
-            (Exit(code=137, oom_killed=True), "out_of_memory"),
-            (Exit(code=143, timed_out=True), "timeout"),
-            (Exit(code=143, disk_full=True), VIOLATION),
-        ],
-    )
-    def test_who_was_not_reached_when_the_model_broke_down_is_left(self, tmp_path, tells, exit, state):
-        """Item 2 of 4: told by the model's progress, or taken to be the first without a result."""
-
-        def breaks(launch):
-            write_item(launch.output, "a", ["a", "b", "c"])
-            if tells:
-                begin_item(launch.output, "b")
-            return exit
-
-        work = made_work(tmp_path, ("a",), ("b",), ("c",), ("d",))
-        done, left = start_function(tmp_path, breaks, work=work)
-        assert [one.record.state for one in done] == ["ok", state]
-        assert left == work[2:]
-
-    def test_the_one_it_broke_down_at_need_not_be_the_first_without_a_result(self, tmp_path):
-        def breaks(launch):
-            begin_item(launch.output, "c")
-            return 139
-
-        work = made_work(tmp_path, ("a",), ("b",), ("c",))
-        done, left = start_function(tmp_path, breaks, work=work)
-        assert [(one.record.job, one.record.state) for one in done] == [(work[2].job, "model_error")]
-        assert left == work[:2]
-
-    def test_whoever_ends_well_and_says_nothing_of_a_job_breaks_the_contract_there(self, tmp_path):
-        work = made_work(tmp_path, ("a",), ("b",), ("c",))
-        done, left = start_function(tmp_path, lambda launch: write_good_output(launch, only=("b",)), work=work)
-        assert ([one.record.state for one in done], left) == ([VIOLATION, "ok", VIOLATION], [])
-
-    def test_a_fault_of_the_engine_is_that_of_every_job_and_each_keeps_the_attempts(self, tmp_path):
-        work = made_work(tmp_path, ("a",), ("b",))
-        done, left = start_function(tmp_path, failing(EngineError("one"), EngineError("two")), work=work, retries=1)
-        assert left == []
-        for one in done:
-            assert (one.record.state, one.record.reason) == ("infrastructure", "two")
-            assert (one.folder / one.record.attempts[0].log).read_text() == "said before: one\n"
-            assert (one.folder / "log.txt").read_text() == "said before: two\n"
-
-    def test_whoever_cancels_leaves_nothing_to_be_started_again(self, tmp_path):
-        def stopped(launch):
-            write_item(launch.output, "a", ["a", "b", "c"])
-            return Exit(code=143, cancelled=True)
-
-        done, left = start_function(tmp_path, stopped, work=made_work(tmp_path, ("a",), ("b",)))
-        assert ([one.record.state for one in done], left) == (["ok", "cancelled"], [])
+        record, _ = run_function(tmp_path, gone, cancel=cancel)
+        assert (record.state, record.reason) == ("infrastructure", "no such image")

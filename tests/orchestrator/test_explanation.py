@@ -3,24 +3,15 @@ import io
 import pytest
 from rich.console import Console
 
+from cellgauge.pipeline import reusable
 from cellgauge.plan import fields_of
 from cellgauge.report import explanation
 from cellgauge.score import failed
-from cellgauge.specs import ItemRecord, Plan, Scoring, Skip
-from support import VIEW, a_job, made_record
+from cellgauge.specs import ItemRecord, Plan, Skip
+from support import VIEW, a_job, a_scoring, made_record
 
 JOB = a_job("ab" * 10, "d", params={"k": 1})
-SCORING = Scoring(
-    id="cd" * 10,
-    job=JOB.id,
-    model="m",
-    variant="default",
-    dataset="d",
-    task="t",
-    task_version="1",
-    roles={"cell_type": "label"},
-    seed=1,
-)
+SCORING = a_scoring(job_id=JOB.id, roles={"cell_type": "label"})
 SKIP = Skip(model="m", variant="default", dataset="d", task="other", seed=1, reason="no labels")
 
 
@@ -36,7 +27,8 @@ def keep(store, job, state="ok", reason=""):
 
 
 def explain(store, job=JOB, scoring=SCORING, skips=()):
-    found = explanation.make(Plan(jobs=(job,), scorings=(scoring,) if scoring else (), skips=skips), store)
+    plan = Plan(jobs=(job,), scorings=(scoring,) if scoring else (), skips=skips)
+    found = explanation.make(plan, store, reusable(plan, store))
     console = Console(file=io.StringIO(), width=200)
     console.print(explanation.render(found))
     return found.explained, console.file.getvalue()
@@ -107,8 +99,11 @@ def test_what_failed_runs_again_and_the_reason_is_told(store):
 
 def test_an_output_that_was_deleted_is_named(store):
     keep(store, JOB)
+    store.keep_result(failed(SCORING, "not_applicable", ""))
     (store.job_folder(JOB.id) / "output" / "d" / "embedding.npy").unlink()
-    assert explain(store)[0][0].reason == "runs again: its output was deleted"
+    (job, scoring), _ = explain(store)
+    assert (job.reused, job.reason) == (False, "runs again: its output was deleted")
+    assert (scoring.reused, scoring.reason) == (False, "is scored: its job runs")
 
 
 def test_a_damaged_record_is_named(store):
@@ -132,6 +127,19 @@ def test_a_score_that_failed_is_made_again(store):
     store.keep_result(failed(SCORING, "infrastructure", "the task failed: oh"))
     reason = explain(store)[0][1].reason
     assert reason == "is scored again: it ended as infrastructure (the task failed: oh)"
+
+
+def test_a_score_of_an_output_that_is_gone_is_made_again_as_the_plan_says(store):
+    keep(store, JOB)
+    store.keep_result(failed(SCORING, "ok", "").model_copy(update={"output": "of the output before"}))
+    (job, scoring), _ = explain(store)
+    assert (job.reused, scoring.reused) == (True, False)
+    assert scoring.reason == "is scored again: its job was computed again since, and this is of the output before"
+
+
+def test_two_jobs_of_a_sweep_have_two_names(store):
+    sweep = [JOB.model_copy(update={"id": f"0{k}" * 10, "params": {"k": k}, "changed": {"k": k}}) for k in (1, 2)]
+    assert [explain(store, job, None)[0][0].what for job in sweep] == ["m k=1 on d (seed 1)", "m k=2 on d (seed 1)"]
 
 
 def test_what_does_not_apply_says_why(store):

@@ -11,7 +11,7 @@ from pathlib import Path
 import h5py
 import pytest
 
-from cellgauge import disk, outputs
+from cellgauge import disk, outputs, predictions
 from cellgauge.engines import Cancel, Exit
 from cellgauge.engines.launch import Launch
 from cellgauge.engines.quota import Quota
@@ -211,7 +211,7 @@ class TestFilesThatGrow:
             fill(file)
         began = time.monotonic()
         with pytest.raises(ContractViolation, match=words):
-            outputs.prediction(folder, self.ITEM, ["G1", "G2"])
+            predictions.check(folder, self.ITEM, ["G1", "G2"])
         assert time.monotonic() - began < 10
         assert (folder / "item" / "prediction.h5ad").stat().st_size < 10 * MIB
 
@@ -247,4 +247,4 @@ class TestFilesThatGrow:
         item = Item("item", "i", conditions=[Condition("c", n_cells=1 << 20)])
         with h5py.File(tmp_path / "prediction.h5ad", "w") as file:
             file.create_dataset("X", (1 << 20, 1000), "float32", chunks=(1024, 1000))
-            outputs._refuse_tricks(file, item, ["G"] * 1000)
+            predictions._refuse_tricks(file, item, ["G"] * 1000)

@@ -9,6 +9,7 @@ from cellgauge_model.contract import Problem, RunResult
 from support import made_model
 
 VIOLATION = "contract_violation"
+NOT_MEANT = RunResult(1, "not_applicable", error=Problem("not_applicable", "x"))
 LIMITS = Limits.of(made_model().spec.resources, [], Changes(time=60), 1)
 
 
@@ -33,7 +34,7 @@ LIMITS = Limits.of(made_model().spec.resources, [], Changes(time=60), 1)
         (Exit(code=77), None, "", "model_error"),
         (Exit(code=1), RunResult(1, "failed", error=Problem("gpu_out_of_memory", "x")), "", "gpu_out_of_memory"),
         (Exit(code=5), RunResult(1, "failed", error=Problem("out_of_memory", "x")), "", "out_of_memory"),
-        (Exit(code=1), RunResult(1, "not_applicable", error=Problem("not_applicable", "x")), "", "not_applicable"),
+        (Exit(code=1), NOT_MEANT, "", "not_applicable"),
         # The engine's word counts before the model's.
         (
             Exit(code=137, oom_killed=True),
@@ -41,12 +42,9 @@ LIMITS = Limits.of(made_model().spec.resources, [], Changes(time=60), 1)
             "",
             "out_of_memory",
         ),
-        (
-            Exit(code=137, timed_out=True),
-            RunResult(1, "not_applicable", error=Problem("not_applicable", "x")),
-            "",
-            "timeout",
-        ),
+        (Exit(code=137, timed_out=True), NOT_MEANT, "", "timeout"),
+        (Exit(code=1, disk_full=True), NOT_MEANT, "", VIOLATION),
+        (Exit(code=1, cancelled=True), NOT_MEANT, "", "cancelled"),
     ],
 )
 def test_every_way_to_end_has_one_state(exit, result, fault, state):

@@ -3,20 +3,13 @@
 import os
 from concurrent.futures import ThreadPoolExecutor
 
-import anndata
-import h5py
 import numpy as np
-import pandas as pd
 import pytest
-import scipy.sparse as sp
 
 from cellgauge import outputs
 from cellgauge.errors import ContractViolation
-from cellgauge_model.contract import Condition, Item
 
 CELLS = ["a", "b", "c"]
-ITEM = Item("x", "x.h5ad", conditions=[Condition("c1"), Condition("c2")])
-GENES = ["G1", "G2"]
 
 
 @pytest.fixture
@@ -136,61 +129,6 @@ def test_a_result_of_another_form_is_refused(folder, text, words):
 def test_no_result_is_no_violation_yet(folder):
     assert outputs.result(folder, "x") is None
     assert outputs.result(folder, "y") is None
-
-
-def prediction(folder, conditions=("c1", "c2"), genes=GENES, value=1.0, matrix=None):
-    rows = np.full((len(conditions), len(genes)), value, dtype="float32") if matrix is None else matrix
-    obs = pd.DataFrame({"condition": list(conditions)}, index=[str(n) for n in range(len(conditions))])
-    anndata.AnnData(X=rows, obs=obs, var=pd.DataFrame(index=list(genes))).write_h5ad(folder / "x" / "prediction.h5ad")
-
-
-def test_a_good_prediction_has_a_shape(folder):
-    prediction(folder, conditions=["c2", "c1", "c1"])
-    assert outputs.prediction(folder, ITEM, GENES) == (3, 2)
-
-
-@pytest.mark.parametrize(
-    ("fields", "words"),
-    [
-        ({"conditions": ["c1"]}, "condition 'c2' is missing"),
-        ({"conditions": ["c1", "c2", "c3"]}, "condition 'c3' is unknown"),
-        ({"genes": ["G1", "G3"]}, "genes that the input does not have"),
-        ({"value": np.nan}, "NaN or infinite"),
-        ({"matrix": sp.csr_matrix(np.ones((2, 2), dtype="float32"))}, "not a dense float32"),
-        ({"matrix": np.ones((2, 2))}, "not a dense float32"),
-    ],
-)
-def test_a_prediction_of_another_form_is_refused(folder, fields, words):
-    prediction(folder, **fields)
-    with pytest.raises(ContractViolation, match=words):
-        outputs.prediction(folder, ITEM, GENES)
-
-
-def test_a_prediction_that_leads_to_another_file_is_refused(folder):
-    prediction(folder)
-    with h5py.File(folder / "secret.h5", "w") as secret:
-        secret["X"] = np.ones((2, 2), dtype="float32")
-    with h5py.File(folder / "x" / "prediction.h5ad", "a") as file:
-        del file["X"]
-        file["X"] = h5py.ExternalLink(str(folder / "secret.h5"), "/X")
-    with pytest.raises(ContractViolation, match="/X is a link"):
-        outputs.prediction(folder, ITEM, GENES)
-
-
-def test_a_prediction_stored_in_another_file_is_refused(folder):
-    prediction(folder)
-    (folder / "secret.bin").write_bytes(b"\0" * 16)
-    with h5py.File(folder / "x" / "prediction.h5ad", "a") as file:
-        del file["X"]
-        file.create_dataset("X", (2, 2), "float32", external=[(str(folder / "secret.bin"), 0, 16)])
-    with pytest.raises(ContractViolation, match="lies in another file"):
-        outputs.prediction(folder, ITEM, GENES)
-
-
-def test_a_damaged_prediction_is_refused(folder):
-    (folder / "x" / "prediction.h5ad").write_bytes(b"\x89HDF\r\n\x1a\n" + b"\0" * 500)
-    with pytest.raises(ContractViolation, match="cannot be read"):
-        outputs.prediction(folder, ITEM, GENES)
 
 
 def test_many_threads_may_read_outputs_at_once(tmp_path):

@@ -5,17 +5,17 @@ import threading
 import pytest
 
 from cellgauge import plan
+from cellgauge.data import weights
 from cellgauge.errors import DatasetError
 from cellgauge.images import Runnable
-from cellgauge.pipeline import Reuse, Site, reusable
+from cellgauge.pipeline import Reuse, Site, Wanted, prepare, reusable
 from cellgauge.score import failed
-from cellgauge.specs import Plan, Scoring
-from support import a_job, embed_view, made_model, made_record
+from cellgauge.specs import Plan
+from lab import task
+from support import a_job, a_scoring, embed_view, made_model, made_record
 
 JOB = a_job("ab" * 10, "d")
-SCORING = Scoring(
-    id="cd" * 10, job=JOB.id, model="m", variant="default", dataset="d", task="t", task_version="1", roles={}, seed=1
-)
+SCORING = a_scoring(job_id=JOB.id)
 PLAN = Plan(jobs=(JOB,), scorings=(SCORING,))
 
 
@@ -53,6 +53,17 @@ def test_a_model_that_nothing_asks_for_is_not_made(lab):
     models = (made_model(name="foreign", organisms=["Mus musculus"]), made_model(name="m"))
     assert len(lab.prepare(models=models, image_of=image_of).plan.skips) == 1
     assert asked == ["m"]
+
+
+def test_each_variant_is_known_by_its_own_weights(lab):
+    files = {name: {"path": "w", "source": "/w", "sha256": name * 64} for name in "01"}
+    model = made_model(variants={"default": {"weights": [files["0"]]}, "big": {"weights": [files["1"]]}})
+    wanted = [Wanted(model, name, {}) for name in model.spec.variants]
+    image_of = lambda model: Runnable("sha256:1", model.folder)  # noqa: E731
+    made = prepare(wanted, [lab.dataset("d")], {"t": task()}, (1,), image_of, Site(), lab.cache)
+    told = [weights.digest(weights.of(model, name)) for name in model.spec.variants]
+    assert [job.weights for job in made.plan.jobs] == told
+    assert len({*told, ""}) == 3
 
 
 def test_images_are_made_side_by_side_and_each_once(lab):

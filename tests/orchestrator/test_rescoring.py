@@ -3,13 +3,16 @@
 import os
 
 import numpy as np
+import pytest
 
 from cellgauge import plan
+from cellgauge.score import failed
 from cellgauge.scorers import Scorers
+from cellgauge.specs import ItemRecord
 from cellgauge_model import contract
 from cellgauge_tasks import Score
 from lab import scored, task
-from support import embed_view
+from support import a_scoring, embed_view, made_record
 
 
 def first_number(embedding, obs, *, seed):
@@ -18,6 +21,20 @@ def first_number(embedding, obs, *, seed):
 
 def kill_itself(embedding, obs, *, seed):
     os._exit(9)
+
+
+def fail(embedding, obs, *, seed):
+    raise ZeroDivisionError("oh")
+
+
+class Dying(Scorers):
+    """Scorers whose process dies each time."""
+
+    def __init__(self):
+        super().__init__(1)
+
+    def submit(self, function, then):
+        then(None, "the scoring process died")
 
 
 def scaled(factor):
@@ -51,6 +68,22 @@ def test_a_table_never_mixes_scores_of_two_outputs_of_one_job(lab):
     assert values(lab, both) == {"t": 2 * old["t"], "u": 2 * old["u"]}
 
 
+def test_the_score_of_an_output_is_of_that_output_alone(store):
+    record = made_record().model_copy(update={"items": (ItemRecord(name="d", state="ok", sha256="now"),)})
+    scoring = a_scoring()
+    assert store.score_of(scoring, record) is None
+    for state, output, there in [
+        ("ok", "now", True),
+        ("ok", "before", False),
+        ("infrastructure", "before", False),
+        ("ok", "", False),  # of an earlier cellgauge, which did not say
+        ("infrastructure", "", True),  # it came to no score: of this output there is none either
+    ]:
+        kept = failed(scoring, state, "").model_copy(update={"output": output})
+        store.keep_result(kept)
+        assert store.score_of(scoring, record) == (kept if there else None), (state, output)
+
+
 def test_a_task_that_kills_its_process_takes_no_other_result_with_it(lab):
     tasks = {"t": task("t", first_number), "die": task("die", kill_itself), "u": task("u", first_number)}
     prepared = lab.prepare(tasks=tasks)
@@ -59,6 +92,24 @@ def test_a_task_that_kills_its_process_takes_no_other_result_with_it(lab):
     assert found["t"] == found["u"] == ("ok", "")
     assert found["die"][0] == "infrastructure"
     assert "the scoring process died" in found["die"][1]
+
+
+@pytest.mark.parametrize(("factor", "run"), [(1, "r2"), (2, "r2"), (2, "r1")])
+def test_a_score_that_was_there_before_never_stands_in_for_one_that_died(lab, factor, run):
+    prepared = lab.prepare()
+    lab.run(prepared, scaled(1))
+    happened = lab.run(prepared, scaled(factor), refresh=True, scorers=Dying(), terms={"run": run})
+    assert [(one.state, one.reason) for one in scored(happened)] == [("infrastructure", "the scoring process died")]
+
+
+def test_a_score_that_failed_never_replaces_a_good_one(lab):
+    good = lab.prepare()
+    lab.run(good)
+    bad = lab.prepare(tasks={"t": task("t", fail)})
+    assert bad.plan == good.plan
+    assert [one.state for one in scored(lab.run(bad, refresh=True, terms={"run": "r2"}))] == ["infrastructure"]
+    kept = lab.store.result(good.plan.scorings[0].id)
+    assert (kept.state, kept.run) == ("ok", "r1")
 
 
 def test_a_missing_part_of_an_output_is_no_fault_of_the_model_and_is_made_again(lab):

@@ -1,12 +1,9 @@
-import math
-
 import pytest
 
 from cellgauge import schedule
+from cellgauge.history import History
 from cellgauge.schedule import Start
 from support import a_job
-
-INFINITE = math.inf
 
 
 def job(name, dataset="d", **fields):
@@ -23,51 +20,30 @@ def order(starts):
 
 class TestOrder:
     def test_gpus_first_then_the_longest_and_what_was_never_seen_before_all(self):
-        history = {("a:default", "d", "cpu"): 5.0, ("b:default", "d", "cpu"): 50.0, ("g:default", "d", "gpu"): 1.0}
+        history = History(
+            {("a:default", "d", "cpu"): 5.0, ("b:default", "d", "cpu"): 50.0, ("g:default", "d", "gpu"): 1.0}
+        )
         jobs = [job("a"), job("b"), job("new"), job("g", device="gpu"), job("h", device="gpu")]
         found = schedule.starts(jobs, {}, history)
         assert order(found) == [["h-d"], ["g-d"], ["new-d"], ["b-d"], ["a-d"]]
         assert [start.gpus for start in found] == [1, 1, 0, 0, 0]
 
     def test_of_equals_the_first_stays_first(self):
-        assert order(schedule.starts([job("c"), job("a"), job("b")], {}, {})) == [["c-d"], ["a-d"], ["b-d"]]
+        assert order(schedule.starts([job("c"), job("a"), job("b")], {}, History())) == [["c-d"], ["a-d"], ["b-d"]]
 
     def test_a_model_takes_as_many_devices_as_it_says_and_none_on_the_cpu(self):
         jobs = [job("big", device="gpu"), job("big", "e"), job("gone", device="gpu")]
-        found = schedule.starts(jobs, {"big": 4, "gone": 0}, {})
+        found = schedule.starts(jobs, {"big": 4, "gone": 0}, History())
         assert {start.jobs[0].id: start.gpus for start in found} == {"big-d": 4, "big-e": 0, "gone-d": 0}
-
-
-class TestExpected:
-    HISTORY = {
-        ("m:default", "d", "cpu"): 10.0,
-        ("m:default", "e", "cpu"): 30.0,
-        ("m:default", "d", "gpu"): 2.0,
-        ("m:big", "d", "cpu"): 99.0,
-    }
-
-    @pytest.mark.parametrize(
-        ("dataset", "fields", "seconds"),
-        [
-            ("d", {}, 10.0),
-            ("d", {"device": "gpu"}, 2.0),
-            ("other", {}, 20.0),
-            ("other", {"device": "gpu"}, 2.0),
-            ("other", {"variant": "big"}, 99.0),
-            ("d", {"variant": "small"}, INFINITE),
-        ],
-    )
-    def test_as_the_last_time_or_as_on_other_data(self, dataset, fields, seconds):
-        assert schedule.expected(job("m", dataset, **fields), self.HISTORY) == seconds
 
 
 class TestWarm:
     def test_what_differs_in_nothing_but_the_dataset_starts_together(self):
         jobs = [job("m", "d"), job("m", "e"), job("m", "f")]
-        (found,) = schedule.starts(jobs, {}, {("m:default", "d", "cpu"): 3.0}, warm=True)
+        (found,) = schedule.starts(jobs, {}, History({("m:default", "d", "cpu"): 3.0}), warm=True)
         assert found.jobs == tuple(jobs)
         assert found.expected == 9.0
-        assert len(schedule.starts(jobs, {}, {})) == 3
+        assert len(schedule.starts(jobs, {}, History())) == 3
 
     @pytest.mark.parametrize(
         "fields",
@@ -83,10 +59,10 @@ class TestWarm:
         ],
     )
     def test_what_differs_in_anything_else_does_not(self, fields):
-        assert len(schedule.starts([job("m", "d"), job("m", "e", **fields)], {}, {}, warm=True)) == 2
+        assert len(schedule.starts([job("m", "d"), job("m", "e", **fields)], {}, History(), warm=True)) == 2
 
     def test_another_model_does_not(self):
-        assert len(schedule.starts([job("m", "d"), job("n", "e")], {}, {}, warm=True)) == 2
+        assert len(schedule.starts([job("m", "d"), job("n", "e")], {}, History(), warm=True)) == 2
 
 
 class TestPick:

@@ -1,6 +1,7 @@
 """Real processes: each function is one of the standard library's, so that a worker starts quickly."""
 
 import functools
+import multiprocessing
 import os
 import queue
 import signal
@@ -184,3 +185,20 @@ def test_ctrl_c_is_left_to_the_parent(scorers):
     scorers.submit(functools.partial(pow, 2, 3), answers("after"))
     assert answers.take(1) == {"after": (8, "")}
     assert Path(f"/proc/{pid}").exists()
+
+
+def test_closing_at_once_leaves_processes_of_others_alone():
+    other = multiprocessing.get_context("spawn").Process(target=time.sleep, args=(60,))
+    other.start()
+    try:
+        idle, scorers, answers = Scorers(1), Scorers(1), Answers()
+        scorers.submit(functools.partial(time.sleep, 60), answers("long"))
+        time.sleep(0.2)
+        for one in (idle, scorers):
+            one.close(at_once=True)
+        assert answers.take(1) == {"long": (None, "stopped on request")}
+        assert other.is_alive()
+    finally:
+        other.kill()
+        other.join()
+        other.close()

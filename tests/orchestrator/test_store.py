@@ -1,5 +1,3 @@
-import json
-import threading
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -177,12 +175,39 @@ class TestAttempts:
 
 
 class TestRefresh:
+    def test_a_disk_that_fails_while_one_replaces_another_loses_neither(self, store, small_disk):
+        keep(store, run="r1")
+        (small_disk / "job").mkdir()
+        with pytest.raises(StorageError, match="Invalid cross-device link"):  # as good a failure as any
+            store.keep(small_disk / "job", made_record(run="r2"), refresh=True)
+        assert (small_disk / "job" / "record.json").exists()
+        (aside,) = (store.root / "jobs").glob(".*~*")
+        aside.rename(aside.with_name(aside.name.replace(owner.me().token, DEAD.token)))  # the process ends
+        store.sweep()
+        assert (store.record(JOB).run, store.whole(store.record(JOB))) == ("r1", True)
+
     def test_one_that_fails_says_so_and_never_replaces_a_good_one(self, store):
         keep(store, run="r1", log="good")
         told = keep(store, "timeout", "too slow", run="r2", refresh=True)
         assert (told.state, told.run) == ("timeout", "r2")
         assert (store.record(JOB).state, store.record(JOB).run) == ("ok", "r1")
         assert (store.job_folder(JOB) / "log.txt").read_text() == "good"
+
+    def test_one_that_fails_leaves_its_logs_beside_the_good_ones(self, store):
+        keep(store, run="r1", log="good")
+        own = Attempt(run="r9", state="infrastructure", reason="within", started="", log="attempts/r9-1.txt")
+        with store.workspace(JOB) as folder:
+            (folder / "attempts").mkdir()
+            (folder / "attempts" / "r9-1.txt").write_text("log of the first try")
+            (folder / "log.txt").write_text("log of the last try")
+            store.keep(folder, made_record(state="timeout", run="r9", attempts=(own,)), refresh=True)
+        place, record = store.job_folder(JOB), store.record(JOB)
+        assert record.state == "ok"
+        assert [(place / one.log).read_text() for one in record.attempts] == [
+            "log of the first try",
+            "log of the last try",
+        ]
+        assert (place / "log.txt").read_text() == "good"
 
     def test_one_that_succeeds_does(self, store):
         keep(store, run="r1")
@@ -287,34 +312,6 @@ class TestPackages:
         assert store.packages("sha256:1", lambda image: ("a==1",)) != ""
 
 
-class TestHistory:
-    def test_the_last_time_counts_by_model_dataset_and_device(self, store):
-        for seconds, device in ((1.0, "cpu"), (2.0, "cpu"), (3.0, "gpu")):
-            job = a_job(JOB, "d", "e", device=device)
-            store.note(made_record(job=job).model_copy(update={"seconds": {"start": 0.5, "run": seconds}}))
-        assert store.history() == {("m:default", "d,e", "cpu"): 2.5, ("m:default", "d,e", "gpu"): 3.5}
-
-    def test_lines_that_cannot_be_read_are_left_out(self, store):
-        store.note(made_record(job=a_job(JOB, "d")))
-        with (store.root / "history.jsonl").open("a") as file:
-            file.write('[]\n{"model": "x"}\n\xff\n{"model": "m:default", "dataset": "e", "device": "cpu", "seco')
-        assert store.history() == {("m:default", "d", "cpu"): 1.0}
-
-    def test_nobody_has_run_anything_yet(self, store):
-        assert store.history() == {}
-
-    def test_lines_of_many_writers_do_not_mix(self, store):
-        record = made_record(job=a_job(JOB, "d"))
-        threads = [threading.Thread(target=lambda: [store.note(record) for _ in range(50)]) for _ in range(8)]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
-        lines = (store.root / "history.jsonl").read_text().splitlines()
-        assert len(lines) == 400
-        assert {json.loads(line)["seconds"] for line in lines} == {1.0}
-
-
 def test_logs_are_found_of_running_and_of_finished_jobs(store):
     keep(store, log="done")
     with store.workspace("ab00" * 5) as folder:
@@ -322,3 +319,14 @@ def test_logs_are_found_of_running_and_of_finished_jobs(store):
         assert [path.read_text() for path in store.job_logs("ab").values()] == ["running", "done"]
         assert [path.read_text() for path in store.job_logs("abab").values()] == ["done"]
     assert store.job_logs("ff") == {}
+
+
+def test_a_prediction_is_whole_while_its_file_is_there(store):
+    record = made_record(job=a_job(JOB, "d", verb="predict"))
+    with store.workspace(JOB) as folder:
+        write_output(folder)
+        store.keep(folder, record)
+    assert not store.whole(record), "these are the files of an embedding"
+    (store.job_folder(JOB) / "output" / "d" / "prediction.h5ad").touch()
+    (store.job_folder(JOB) / "output" / "d" / "embedding.npy").unlink()
+    assert store.whole(record)

@@ -49,6 +49,102 @@ class Watched:
         return embed_view(launch)
 
 
+class Counted:
+    """A model that notes how many run at once."""
+
+    def __init__(self, seconds=0.1):
+        self.now, self.peak, self.seconds, self.lock = 0, 0, seconds, threading.Lock()
+
+    def __call__(self, launch):
+        with self.lock:
+            self.now += 1
+            self.peak = max(self.peak, self.now)
+        time.sleep(self.seconds)
+        with self.lock:
+            self.now -= 1
+        return embed_view(launch)
+
+
+class TestSlots:
+    """As many run at once as was asked for, however many devices there are."""
+
+    MODELS = (made_model(name="m", resources=GPU), made_model(name="n", resources=GPU), made_model(name="plain"))
+
+    @pytest.mark.parametrize("slots", [1, 2])
+    @pytest.mark.parametrize("share", [False, True])
+    def test_hold_where_devices_are_free(self, lab, two_gpus, slots, share):
+        site = replace(two_gpus, lessor=replace(two_gpus.lessor, share=share))
+        counted = Counted()
+        prepared = lab.prepare(models=self.MODELS, datasets=("d", "e"), seeds=(1, 2), site=site)
+        lab.run(prepared, counted, site=site, slots=slots)
+        assert lab.document(prepared).states == {"ok": 12}, lab.reasons()
+        assert counted.peak == slots
+
+    def test_hold_where_devices_come_back_while_others_run(self, lab, two_gpus):
+        counted, held = Counted(0.3), threading.Event()
+
+        def hold():
+            with two_gpus.lessor.lease(2, 0, lambda: False):
+                held.set()
+                time.sleep(0.5)
+
+        other = threading.Thread(target=hold)
+        other.start()
+        assert held.wait(10)
+        prepared = lab.prepare(models=self.MODELS, datasets=("d", "e", "f"), site=two_gpus)
+        lab.run(prepared, counted, site=two_gpus, slots=1)
+        other.join()
+        assert lab.document(prepared).states == {"ok": 9}, lab.reasons()
+        assert counted.peak == 1
+
+    @pytest.mark.parametrize("share", [False, True])
+    def test_are_not_taken_by_those_that_wait_for_a_gpu(self, lab, two_gpus, share):
+        site = replace(two_gpus, lessor=replace(two_gpus.lessor, share=share))
+        resources = {**GPU, "gpu_memory_mb": 10_000}
+        models = (made_model(name="m", resources=resources), made_model(name="plain"))
+        prepared = lab.prepare(models=models, datasets=("d", "e"), seeds=(1, 2, 3, 4), site=site)
+        cancel, done = Cancel(), []
+
+        def act(launch):
+            done.append(launch.model)
+            if len(done) == 8:
+                threading.Timer(0.1, cancel.ask).start()
+            return embed_view(launch)
+
+        guard = threading.Timer(30, cancel.ask)
+        guard.start()
+        with two_gpus.lessor.lease(2, 0, lambda: False):
+            lab.run(prepared, act, site=site, slots=1, cancel=cancel)
+        guard.cancel()
+        assert done == ["plain"] * 8
+
+    def test_those_that_wait_for_one_end_when_somebody_wishes_it(self, lab, two_gpus):
+        cancel = Cancel()
+
+        class Stoppable(FunctionEngine):
+            def run(self, launch, cancel):
+                while not cancel.asked:
+                    cancel.sleep(10)
+                return Exit(code=143, cancelled=True)
+
+        threading.Timer(0.5, cancel.ask).start()
+        prepared = lab.prepare(models=self.MODELS, site=two_gpus)
+        happened = lab.run(prepared, engine=Stoppable(embed_view), site=two_gpus, slots=1, cancel=cancel)
+        assert {one.state for one in finished(happened)} == {"cancelled"}
+
+    def test_no_device_is_held_for_a_start_that_has_no_slot(self, lab, two_gpus):
+        free = []
+
+        def act(launch):
+            with two_gpus.lessor.lease(1, 0, lambda: False, wait=5) as devices:
+                free.append(len(devices))
+            return embed_view(launch)
+
+        prepared = lab.prepare(models=self.MODELS[:2], datasets=("d", "e"), site=two_gpus)
+        lab.run(prepared, act, site=two_gpus, slots=1)
+        assert (lab.document(prepared).states, free) == ({"ok": 4}, [1] * 4)
+
+
 class TestGpus:
     def test_six_jobs_on_two_devices_never_share_one(self, lab, two_gpus):
         watched = Watched()

@@ -32,6 +32,8 @@ def test_the_wheel_holds_three_packages_and_what_they_need(built):
     assert "cellgauge/model-images/pca/Dockerfile" in names
     probe = {f"cellgauge/engines/conformance/probe/{name}" for name in ("Dockerfile", "model.yaml", "probe.py")}
     assert {"cellgauge/engines/conformance/__init__.py", *probe} <= names
+    tables = {f"cellgauge/genes/{name}" for name in ("human.tsv.gz", "mouse.tsv.gz", "orthologs.tsv.gz", "tables.json")}
+    assert {"cellgauge/genes/make.py", *tables} == {name for name in names if name.startswith("cellgauge/genes/")}
     assert not [name for name in names if "tests/" in name or "__pycache__" in name]
 
 

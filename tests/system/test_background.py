@@ -69,9 +69,10 @@ def test_what_is_wrong_with_a_detached_run_is_said_at_once(here):
 def test_retry_runs_again_only_what_failed_and_only_what_failed_so(here):
     words = ["-m", "quick,misbehave,shell", "-j", "2", "--set", "misbehave.how=crash", "--limit", "time=60"]
     assert here.run(*words).returncode == 1
-    assert "nothing in run" in here.run("--state", "timeout", "--json", command="retry").stdout
+    assert "nothing ended as timeout in run" in here.run("--state", "timeout", command="retry").stdout
+    assert json.loads(here.run("--state", "timeout", "--json", command="retry").stdout)["planned"] == 3
     wrong = here.run("--state", "slow", command="retry")
-    assert (wrong.returncode, "no state named 'slow'" in wrong.stderr) == (2, True)
+    assert (wrong.returncode, "nothing that failed is in state 'slow'" in wrong.stderr) == (2, True)
     again = here.run("--state", "model_error,timeout", "--json", command="retry")
     assert again.returncode == 1
     assert "1 of 3 jobs are tried again" in again.stderr
@@ -144,6 +145,34 @@ def test_warm_starts_give_the_same_results_in_fewer_starts(here, made_dataset, t
     assert again.stderr.count("from the cache") == 4
 
 
+def test_every_job_of_a_warm_start_can_be_followed_and_named(here, made_dataset, tmp_path):
+    second = tmp_path / "second.h5ad"
+    second.write_bytes(made_dataset.path.read_bytes())
+    renamed = made_dataset.model_copy(update={"spec": made_dataset.spec.model_copy(update={"name": "second"})})
+    quick.write(tmp_path / "models", made_dataset, renamed)
+    entries = {"made": entry(made_dataset.path), "second": entry(second)}
+    (tmp_path / "catalog.yaml").write_text(yaml.safe_dump({"datasets": entries}))
+    process = here.start("-m", "quick", "-d", "made,second", "--warm", "--set", "quick.wait=8")
+    until(lambda: list(here.results.glob("runs/*.json")) and len(status(here)["running"]) == 2)
+    running = status(here)["running"]
+    hidden = {name.lstrip(".").partition("~")[0] for name in here.workspaces()}
+    (other,) = {one["job"] for one in running} - hidden
+    assert "runs now" in here.run(other, command="show").stderr
+    assert "devices" in here.run("-f", other[:10], command="logs").stdout
+    process.communicate(timeout=60)
+    assert process.returncode == 0
+    assert "devices" in here.run(other, command="logs").stdout
+
+
+def test_a_detached_run_can_be_stopped_while_its_images_are_made(here):
+    os.mkfifo(here.folder / "models" / "quick" / "pipe")  # it is read for ever
+    told = json.loads(here.run("-m", "quick", "--detach", "--json").stdout)
+    assert status(here)["state"] == "preparing"
+    done = here.run(told["run"], command="cancel")
+    assert (done.returncode, "is stopped" in done.stdout) == (0, True), done.stderr
+    assert status(here)["state"] == "cancelled"
+
+
 def test_refresh_computes_again_and_explain_says_what_is_used_again(here):
     common = [*here.common[:4], "--engine", here.common[-1], "--json"]
     ask = ["random", "made", "embedding", *common]
@@ -190,8 +219,8 @@ def test_retry_takes_the_model_as_it_is_now(here):
 
 def test_a_refresh_that_fails_is_a_failure_and_what_was_there_stays(here):
     words = ["-m", "quick", "--limit"]
-    assert here.run(*words, "time=60", "--set", "quick.wait=1").returncode == 0
-    failed = here.run(*words, "time=0.5", "--set", "quick.wait=1", "--refresh", "--json")
+    assert here.run(*words, "time=60", "--set", "quick.wait=4").returncode == 0
+    failed = here.run(*words, "time=1", "--set", "quick.wait=4", "--refresh", "--json")
     assert failed.returncode == 1
     document = json.loads(failed.stdout)
     assert (document["states"], document["complete"]) == ({"timeout": 1}, False)
@@ -200,4 +229,4 @@ def test_a_refresh_that_fails_is_a_failure_and_what_was_there_stays(here):
     assert (record["state"], [one["state"] for one in record["attempts"]]) == ("ok", ["timeout"])
     assert (path.parent / record["attempts"][0]["log"]).exists()
     assert json.loads(here.run("latest", "--json", command="show").stdout)["states"] == {"timeout": 1}
-    assert here.run(*words, "time=60", "--set", "quick.wait=1").returncode == 0, "it is used again"
+    assert here.run(*words, "time=60", "--set", "quick.wait=4").returncode == 0, "it is used again"

@@ -222,12 +222,11 @@ def test_two_users_share_a_results_folder(as_user, tmp_path):
     os.chown(shared, 0, 4242)
     shared.chmod(0o2775)
     words = ["--set", "misbehave.how=crash", "--results", str(shared)]
-    running = [as_user(user, *words)[1] for user in (12345, 12346)]
-    running += [as_user(user, *words)[1] for user in (12346,)]  # and again, over what failed
-    for process in running:
-        out, err = process.communicate(timeout=200)
-        assert process.returncode == 1, err
-        assert json.loads(out)["states"] == {"model_error": 4, "ok": 4}
+    for users in ((12345, 12346), (12346,)):  # at once; and again, over what failed
+        for process in [as_user(user, *words)[1] for user in users]:
+            out, err = process.communicate(timeout=200)
+            assert process.returncode == 1, err
+            assert json.loads(out)["states"] == {"model_error": 4, "ok": 4}
     assert [path.name for path in (shared / "jobs").glob(".*~*")] == []
 
 

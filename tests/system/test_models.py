@@ -16,7 +16,7 @@ from cellgauge.plan import view as view_for
 from cellgauge.request import Given
 from cellgauge.specs import ModelSpec
 from cellgauge_model.contract import Condition, Item
-from support import MODELS, ROOT, give
+from support import MODELS, ROOT, VIEW, give
 
 FOLDERS = sorted([*(ROOT / "model-images").glob("[!._]*/model.yaml"), MODELS / "shell" / "model.yaml"])
 NAMES = [path.parent.name for path in FOLDERS]
@@ -88,7 +88,7 @@ def test_a_selftest_passes_in_the_sandbox(model, image_of):
 def test_rows_are_put_back_by_id(models, engine, run_job, made_dataset):
     record, folder = run_job(models["misbehave"], engine, params={"how": "reordered"})
     assert record.state == "ok", record.reason
-    cells = list(view.annotations(made_dataset, {}).index)
+    cells = view.cells(made_dataset, VIEW)
     in_view = sorted(cells)
     rows = outputs.embedding(folder / "output", "item0", cells)
     assert [int(row[0]) // 3 for row in rows] == [in_view.index(cell) for cell in cells]

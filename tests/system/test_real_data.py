@@ -7,56 +7,57 @@ import sys
 import numpy as np
 import pytest
 import yaml
+from anndata import read_h5ad
 
+from cellgauge import catalog
 from cellgauge.data import view
+from cellgauge.data.cache import Cache
 from cellgauge.plan import DatasetChoice
 from cellgauge.plan import view as view_for
-from cellgauge.specs import DatasetSpec
-from support import checked, made_model
+from support import ROOT, checked, made_model
 
 
 @pytest.fixture(scope="module")
-def entries(real_data):
-    """A catalogue entry for every real dataset of expression counts."""
-    found = {}
-    for path in sorted(real_data.glob("*.json")):
-        told = json.loads(path.read_text())
-        if told["gene_index"] is None:
-            continue  # an imaging set
-        symbols = "symbol" in told["gene_index"]
-        found[told["name"]] = {
-            "source": str(real_data / told["file"]),
-            "sha256": told["sha256"],
-            "organism": told["organism"],
-            "gene_ids": "symbol" if symbols else "ensembl",
-            "gene_columns": {"ensembl": "ensembl_id"} if symbols else {},
-            "matrix": {"kind": "counts" if told["x_integer"] else "corrected"},
-            "obs": {"cell_type": "cell_type"} if "cell_type" in told["obs_columns"] else {},
-        }
-    return found
+def specs(real_catalog):
+    """Every real dataset of expression counts."""
+    return {name: spec for name, spec in catalog.datasets([real_catalog]).items() if spec.modality != "imaging"}
 
 
-def test_every_real_dataset_can_be_checked_and_shown(entries, real_data):
-    assert len(entries) >= 15
-    for name, fields in entries.items():
-        told = json.loads((real_data / f"{name}.json").read_text())
-        dataset = checked(DatasetSpec(name=name, **{**fields, "source": f"file://{fields['source']}"}))
+def test_the_catalogue_of_the_real_datasets_says_what_their_descriptions_say(real_data):
+    written = yaml.safe_load((ROOT / "tests" / "real-datasets.yaml").read_text())["datasets"]
+    told = {found["file"]: found for path in real_data.glob("*.json") if (found := json.loads(path.read_text()))}
+    assert {entry["source"] for entry in written.values()} == set(told)
+    for entry in written.values():
+        found = told[entry["source"]]
+        assert (entry["sha256"], entry["size"], entry["organism"]) == (
+            found["sha256"],
+            found["bytes"],
+            found["organism"],
+        )
+        assert set(entry["obs"].values()) <= set(found["obs_columns"])
+        assert entry.get("control") == found.get("control_label")
+
+
+def test_every_real_dataset_can_be_checked_and_shown(specs, real_data, tmp_path):
+    cache = Cache(tmp_path)
+    assert len(specs) >= 15
+    for spec in specs.values():
+        told = json.loads((real_data / f"{spec.sources[0].rpartition('/')[2].removesuffix('.h5ad')}.json").read_text())
+        dataset = checked(spec)
         assert (dataset.n_cells, dataset.n_genes) == (told["n_cells"], told["n_genes"])
-        shown = view.make(dataset, view_for(made_model().spec, DatasetChoice(spec=dataset.spec, sha256=dataset.sha256)))
+        choice = DatasetChoice(spec=dataset.spec, sha256=dataset.sha256)
+        shown = read_h5ad(view.write(dataset, view_for(made_model().spec, choice), cache))
         assert shown.X.nnz == told["nnz"]
         if told.get("x_integer"):
             assert (shown.X.data == np.round(shown.X.data)).all()
-        mapped = view.make(
-            dataset,
-            view_for(made_model(gene_ids="ensembl").spec, DatasetChoice(spec=dataset.spec, sha256=dataset.sha256)),
-        )
+        mapped = read_h5ad(view.write(dataset, view_for(made_model(gene_ids="ensembl").spec, choice), cache))
         assert mapped.n_vars <= shown.n_vars
         assert mapped.var_names.str.startswith("ENS").all()
 
 
 @pytest.mark.slow
-def test_recovered_counts_give_the_very_scores_of_the_counted_ones(entries, tmp_path):
-    fields = {**entries["pbmc68k_reduced"], "gene_columns": {}}
+def test_recovered_counts_give_the_very_scores_of_the_counted_ones(specs, tmp_path):
+    fields = specs["pbmc68k_counts"].model_dump(mode="json", exclude={"name", "gene_columns"})
     (tmp_path / "real.yaml").write_text(yaml.safe_dump({"datasets": {"counted": fields}}))
     command = [
         "run",

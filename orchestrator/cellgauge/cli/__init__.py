@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 import cellgauge
-from cellgauge.cli import again, background, cleaning, doctor, listing, results, run
+from cellgauge.cli import again, background, cleaning, datasets, doctor, listing, logs, results, run
 from cellgauge.cli.output import out, show_error
 from cellgauge.errors import CellgaugeError, Interrupted
 
@@ -26,9 +26,10 @@ app.command("explain")(run.explain)
 app.command("retry")(again.retry)
 app.command("reproduce")(again.reproduce)
 app.add_typer(listing.app, name="list")
+app.add_typer(datasets.app, name="datasets")
 app.command("show")(results.show)
 app.command("status")(background.status)
-app.command("logs")(background.logs)
+app.command("logs")(logs.logs)
 app.command("cancel")(background.cancel)
 app.command("clean")(cleaning.clean)
 app.command("doctor")(doctor.doctor)

@@ -1,5 +1,6 @@
 """`cellgauge retry` and `cellgauge reproduce`: what failed once more, and what succeeded once more to compare."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, get_args
 
@@ -9,7 +10,10 @@ from cellgauge.cli import options, setup
 from cellgauge.cli.output import out, say, show_json
 
 if TYPE_CHECKING:
-    from cellgauge.specs import RunRecord
+    from cellgauge.pipeline import Site
+    from cellgauge.report.document import Document
+    from cellgauge.settings import Settings
+    from cellgauge.specs import DatasetSpec, Model, Run, RunRecord
     from cellgauge.store import Store
 
 
@@ -20,6 +24,7 @@ def retry(
         typer.Option("--state", help="Only what ended so: `timeout,infrastructure`; whatever failed by default."),
     ] = None,
     engine: options.EngineName = None,
+    jobs: options.Jobs = None,
     limits: options.Limit = None,
     gpus: options.Gpus = None,
     results: options.Results = None,
@@ -27,38 +32,60 @@ def retry(
 ) -> None:
     """Run again only what failed in a run, as it was asked for then, with other limits if you like."""
     from cellgauge import named
-    from cellgauge import plan as planning
     from cellgauge.cli import perform
     from cellgauge.errors import UsageError
     from cellgauge.report import document
-    from cellgauge.specs import Changes, State
-    from cellgauge.store import REUSABLE, Store
+    from cellgauge.store import Store
 
-    known = [state for state in get_args(State) if state not in REUSABLE]
-    wanted = options.split(states or []) or known
-    for state in wanted:
-        if state not in known:
-            raise UsageError(f"nothing that failed is in state '{state}'", f"Known: {', '.join(known)}.")
+    wanted = _states(states)
+    changed = options.changes(limits).model_dump(exclude_none=True)
     found = named.run(run, Store(setup.settings(results=results).results))
     if found.asked is None:
         raise UsageError(f"run {found.id} was made by an earlier cellgauge", "Give its command again.")
-    places = {name: [Path(path) for path in paths] for name, paths in found.places.items()}
-    chosen = setup.settings(engine=engine or found.engine, gpus=gpus, results=results, **places)
-    store = Store(chosen.results)
-    entries = document.collect(found, store)
-    bad = {entry.job for entry in entries.results if entry.state in wanted}
-    only = tuple(planning.place(job) for job in found.plan.jobs if job.id in bad)
+    chosen = setup.settings(engine=engine or found.engine, gpus=gpus, results=results, **_places(found))
+    entries = document.collect(found, Store(chosen.results))
+    only = _failed_jobs(found, entries, wanted)
     if not only:
         what = f"ended as {', '.join(wanted)}" if states else "failed"
-        out.print(f"nothing {what} in run {found.id}", soft_wrap=True)
+        show_json(entries) if as_json else out.print(f"nothing {what} in run {found.id}", soft_wrap=True)
         raise typer.Exit(0 if entries.complete else 1)
     say(f"{len(only)} of {len(found.plan.jobs)} jobs are tried again")
-    changed = Changes.parse(options.split(limits or [])).model_dump(exclude_none=True)
-    changes = found.asked.changes.model_copy(update=changed)
     asked = found.asked.model_copy(
-        update={"only": only, "refresh": False, "changes": changes, "gpus": gpus or found.asked.gpus}
+        update={
+            "only": only,
+            "refresh": False,
+            "changes": found.asked.changes.model_copy(update=changed),
+            "gpus": gpus or found.asked.gpus,
+            "jobs": jobs or found.asked.jobs,
+        }
     )
     raise typer.Exit(perform.perform(asked, chosen, as_json=as_json))
+
+
+def _states(given: list[str] | None) -> list[str]:
+    """Which states are meant: every failure, unless some are named."""
+    from cellgauge.errors import UsageError
+    from cellgauge.specs import REUSABLE, State
+
+    known = [state for state in get_args(State) if state not in REUSABLE]
+    wanted = options.split(given or []) or known
+    for state in wanted:
+        if state not in known:
+            raise UsageError(f"nothing that failed is in state '{state}'", f"Known: {', '.join(known)}.")
+    return wanted
+
+
+def _failed_jobs(run: "Run", entries: "Document", states: Sequence[str]) -> tuple[str, ...]:
+    """Name the jobs with a result in these states, by what was asked for: a mended model gives them other ids."""
+    from cellgauge import plan as planning
+
+    bad = {entry.job for entry in entries.results if entry.state in states}
+    return tuple(planning.place(job) for job in run.plan.jobs if job.id in bad)
+
+
+def _places(run: "Run | None") -> dict[str, list[Path]]:
+    """Where a run looked for datasets and models."""
+    return {name: [Path(path) for path in paths] for name, paths in (run.places if run else {}).items()}
 
 
 def reproduce(
@@ -74,42 +101,46 @@ def reproduce(
 
     The exit code is 0 if they agree as far as the model's manifest says that they should.
     """
-    from cellgauge import catalog, reproduce
+    from cellgauge import reproduce
     from cellgauge.cli.live import catch
     from cellgauge.engines import Cancel
-    from cellgauge.errors import Interrupted, UsageError
     from cellgauge.report import difference
-    from cellgauge.specs import Asked
     from cellgauge.store import Store
 
     store = Store(setup.settings(results=results).results)
     record = _record(store, result)
-    run = store.run(record.run)
-    places = {name: [Path(path) for path in paths] for name, paths in (run.places if run else {}).items()}
-    places |= {name: given for name, given in (("catalog", catalogs), ("models_path", models_path)) if given}
+    given = {name: paths for name, paths in (("catalog", catalogs), ("models_path", models_path)) if paths}
+    places = {**_places(store.run(record.run)), **given}
     chosen = setup.settings(engine=engine or record.engine, gpus=gpus, results=results, **places)
     isolation = setup.engine(chosen)
-    name = record.job.model
-    folders = setup.folders(chosen)
-    models = catalog.models(folders, only=catalog.pick("model", [name], catalog.manifests(folders)))
-    specs = catalog.pick("dataset", [one.name for one in record.job.datasets], catalog.datasets(setup.catalogs(chosen)))
-    asked = Asked(models=(name,), datasets=tuple(specs), gpus="none" if record.job.device == "cpu" else chosen.gpus)
-    site = setup.site(asked, chosen, [models[name]])
-    if lacks := site.lacks(models[name]):
-        raise UsageError(f"{name} cannot run: {lacks}")
-    if site.device(models[name]) != record.job.device:
-        raise UsageError(f"it ran on the {record.job.device}, and --gpus says otherwise")
-    cancel = Cancel()
+    model, specs, site = _look_up(record, chosen)
+    image_of, cache, cancel = setup.present(isolation, chosen), setup.cache(chosen), Cancel()
     catch(cancel)
-    image_of = setup.present(isolation, chosen)
-    found = reproduce.reproduce(record, models[name], specs, store, isolation, site, chosen.cache, image_of, cancel)
-    if cancel.asked:
-        raise Interrupted("stopped on request")
+    found = reproduce.reproduce(record, model, specs, store, isolation, site, cache, image_of, cancel)
     if as_json:
         show_json(found)
     else:
         out.print(difference.render(found))
     raise typer.Exit(0 if found.agrees else 1)
+
+
+def _look_up(record: "RunRecord", chosen: "Settings") -> "tuple[Model, dict[str, DatasetSpec], Site]":
+    """Find what a job was made from, and what it may use here."""
+    from cellgauge import catalog
+    from cellgauge.errors import UsageError
+    from cellgauge.specs import Asked
+
+    job, folders = record.job, chosen.model_folders
+    picked = catalog.pick("model", [job.model], catalog.manifests(folders))
+    model = catalog.models(folders, only=picked)[job.model]
+    specs = catalog.pick("dataset", [one.name for one in job.datasets], catalog.datasets(chosen.catalogs))
+    gpus = "none" if job.device == "cpu" else chosen.gpus
+    site = setup.site(Asked(models=(job.model,), datasets=tuple(specs), gpus=gpus), chosen, [model])
+    if lacks := site.lacks(model):
+        raise UsageError(f"{job.model} cannot run: {lacks}")
+    if site.device(model) != job.device:
+        raise UsageError(f"it ran on the {job.device}, and --gpus says otherwise")
+    return model, specs, site
 
 
 def _record(store: "Store", result: str) -> "RunRecord":

@@ -1,19 +1,17 @@
-"""`cellgauge run --detach`, `status`, `logs` and `cancel`: runs that go on without a terminal."""
+"""`cellgauge run --detach`, `status` and `cancel`: runs that go on without a terminal."""
 
 import os
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
-from contextlib import suppress
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from cellgauge.cli import options
-from cellgauge.cli.output import clean, err, out, say, show_json
+from cellgauge.cli.output import err, out, say, show_json
+from cellgauge.words import lines
 
 if TYPE_CHECKING:
     from cellgauge.settings import Settings
@@ -45,7 +43,7 @@ def start(chosen: "Settings", *, as_json: bool) -> int:
     while time.monotonic() < until and process.poll() is None and not _prepared(kept, run_id):
         time.sleep(0.1)
     if process.poll() not in (None, 0) and not _prepared(kept, run_id):
-        err.print(clean(log.read_text(errors="replace")), markup=False, soft_wrap=True, end="")
+        err.print(lines(log.read_text(errors="replace")), markup=False, soft_wrap=True, end="")
         for path in (log, kept.run_file(run_id, "json")):
             path.unlink(missing_ok=True)
         return int(process.poll() or 1)
@@ -84,7 +82,7 @@ def status(
     store = Store(settings.read(results=results).results)
     if not run:
         found = []
-        for id in store.run_ids()[-20:]:
+        for id in store.run_ids()[-progress.RECENT :]:
             try:
                 found += [progress.look(one, store)] if (one := store.run(id)) else []
             except StorageError as problem:  # one damaged file must not hide the others
@@ -96,62 +94,6 @@ def status(
         show_json(told)
     else:
         out.print(progress.detail(told))
-
-
-def logs(
-    name: Annotated[
-        str, typer.Argument(help="A run's id or a job's, or its first characters; `latest` run.")
-    ] = "latest",
-    follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on until it ends.")] = False,
-    results: options.Results = None,
-) -> None:
-    """Print the log of a detached run, or of a model while it runs or after."""
-    from cellgauge import settings
-    from cellgauge.store import Store
-
-    store = Store(settings.read(results=results).results)
-    for text in _tail(name, store, follow):
-        sys.stdout.write(clean(text))
-        sys.stdout.flush()
-
-
-def _tail(name: str, store: "Store", follow: bool) -> Iterator[str]:
-    look, goes_on = _log(name, store)
-    path, position = look(), 0
-    while True:
-        ends = not (follow and goes_on())  # asked before reading, so that nothing said at the end is missed
-        path = path if path.exists() else look()  # a job's folder moves when it ends
-        with suppress(FileNotFoundError), path.open("rb") as file:
-            file.seek(position)
-            content = file.read()
-            position += len(content)
-            yield content.decode(errors="replace")
-        if ends:
-            return
-        time.sleep(0.3)
-
-
-def _log(name: str, store: "Store") -> tuple[Callable[[], Path], Callable[[], bool]]:
-    """Find a run's log or a job's: how to look where it lies now, and whether it goes on."""
-    from cellgauge import named
-    from cellgauge.errors import UsageError
-    from cellgauge.report import progress
-
-    run = named.run_id(name, store)
-    if run is not None:
-        path = store.run_file(run, "log")
-        if not path.exists():
-            reason = f"run {run} was not detached: its words went to the terminal"
-            raise UsageError(reason, f"Name one of its jobs; see: cellgauge status {run}")
-        return (lambda: path), (lambda: progress.alive(named.run(run, store)))
-    job = named.job_id(name, store)
-    if job is None:
-        raise named.nothing("run or job", name, store)
-
-    def look() -> Path:
-        return store.job_logs(job)[job]
-
-    return look, lambda: look().parent.name.startswith(".")
 
 
 def cancel(

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 import typer
 
 from cellgauge.cli import options
-from cellgauge.cli.output import clean, out, show_json
+from cellgauge.cli.output import out, show_json
 
 if TYPE_CHECKING:
     from cellgauge.doctor import Report
@@ -18,17 +18,17 @@ def doctor(engine: options.EngineName = None, results: options.Results = None, a
 
     Exits with 1 if there is a problem; warnings do not count.
     """
-    from cellgauge import settings
+    from cellgauge.cli import setup
     from cellgauge.doctor import Asked, examine
 
-    chosen = settings.read(engine=engine, results=results)
+    chosen = setup.settings(engine=engine, results=results)
     report = examine(
         Asked(
             engine=chosen.engine,
             docker_host=chosen.docker_host,
             results=chosen.results,
             cache=chosen.cache,
-            models=(settings.shipped("model-images"), *chosen.models_path),
+            models=chosen.model_folders,
         )
     )
     show_json(report) if as_json else _show(report)
@@ -50,4 +50,6 @@ def _show(report: "Report") -> None:
 def _line(text: str) -> str:
     from rich.markup import escape
 
-    return escape(clean(" ".join(text.split())))
+    from cellgauge.words import printable
+
+    return escape(printable(text))

@@ -4,7 +4,7 @@ from typing import Any
 
 import typer
 
-from cellgauge.cli import options
+from cellgauge.cli import options, setup
 from cellgauge.cli.output import out, show_json
 
 app = typer.Typer(help="List what there is.", no_args_is_help=True)
@@ -13,10 +13,9 @@ app = typer.Typer(help="List what there is.", no_args_is_help=True)
 @app.command("models")
 def models(models_path: options.ModelFolders = None, as_json: options.Json = False) -> None:
     """List every model that can be run."""
-    from cellgauge import catalog, settings
+    from cellgauge import catalog
 
-    chosen = settings.read(models_path=options.paths(models_path))
-    found = catalog.models([settings.shipped("model-images"), *chosen.models_path])
+    found = catalog.models(setup.settings(models_path=models_path).model_folders)
     rows = [
         {
             "name": name,
@@ -37,10 +36,9 @@ def models(models_path: options.ModelFolders = None, as_json: options.Json = Fal
 @app.command("datasets")
 def datasets(catalogs: options.Catalogs = None, as_json: options.Json = False) -> None:
     """List every dataset of the catalogue."""
-    from cellgauge import catalog, settings
+    from cellgauge import catalog
 
-    chosen = settings.read(catalog=options.paths(catalogs))
-    found = catalog.datasets([settings.shipped("datasets.yaml"), *chosen.catalog])
+    found = catalog.datasets(setup.settings(catalog=catalogs).catalogs)
     rows = [
         {
             "name": name,

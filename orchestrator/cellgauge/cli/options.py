@@ -2,12 +2,19 @@
 
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+if TYPE_CHECKING:
+    from cellgauge.specs import Changes
 
-def _complete(kind: str) -> Callable[[str], list[str]]:
+LEAST_MEMORY = 6
+"""MiB, of a container."""
+
+
+def complete(kind: str) -> Callable[[str], list[str]]:
+    """Give what completes the names of a kind."""
     def names(incomplete: str) -> list[str]:
         from cellgauge import catalog, settings
         from cellgauge.errors import CellgaugeError
@@ -26,9 +33,9 @@ def found(kind: str, catalog: Any, settings: Any) -> Any:
     """Every name of a kind that the settings make known."""
     chosen = settings.read()
     if kind == "models":
-        return catalog.manifests([settings.shipped("model-images"), *chosen.models_path])
+        return catalog.manifests(chosen.model_folders)
     if kind == "datasets":
-        return catalog.datasets([settings.shipped("datasets.yaml"), *chosen.catalog])
+        return catalog.datasets(chosen.catalogs)
     return catalog.tasks()
 
 
@@ -38,7 +45,7 @@ Models = Annotated[
         "--models",
         "-m",
         help="Models, separated by commas; `pca:VARIANT` for a variant, `all` for every one.",
-        autocompletion=_complete("models"),
+        autocompletion=complete("models"),
     ),
 ]
 Datasets = Annotated[
@@ -46,14 +53,14 @@ Datasets = Annotated[
     typer.Option(
         "--datasets",
         "-d",
-        help="Datasets, separated by commas; `all` for every one.",
-        autocompletion=_complete("datasets"),
+        help="Datasets, separated by commas; `tsv2_*` for all whose names fit, `all` for every current one.",
+        autocompletion=complete("datasets"),
     ),
 ]
 Tasks = Annotated[
     list[str],
     typer.Option(
-        "--tasks", "-t", help="Tasks, separated by commas; every one by default.", autocompletion=_complete("tasks")
+        "--tasks", "-t", help="Tasks, separated by commas; every one by default.", autocompletion=complete("tasks")
     ),
 ]
 Seeds = Annotated[list[str], typer.Option("--seed", "-s", help="Seeds, separated by commas; 42 by default.")]
@@ -72,12 +79,25 @@ Gpus = Annotated[
     str | None,
     typer.Option("--gpus", help="GPUs that may be used: `all`, `none`, or `0,2`. [CELLGAUGE_GPUS]"),
 ]
+Jobs = Annotated[
+    int | None,
+    typer.Option("--jobs", "-j", help="Starts of models that run at once. [CELLGAUGE_JOBS]"),
+]
 Limit = Annotated[
     list[str] | None,
     typer.Option(
         "--limit",
         help="What one start of a model may use, instead of what its manifest says: `memory=16GB,time=2h`; also cpus, "
         "disk, log, pids, shm, start, pull.",
+    ),
+]
+LimitCells = Annotated[
+    int | None,
+    typer.Option(
+        "--limit-cells",
+        help="At most so many cells of each dataset, each kind keeping its share: to try things out. Their scores "
+        "compare with no others, and say so.",
+        min=1,
     ),
 ]
 Allow = Annotated[
@@ -101,6 +121,26 @@ Json = Annotated[bool, typer.Option("--json", help="Print one JSON document on s
 def split(values: Iterable[str]) -> list[str]:
     """Take lists apart: `-m a,b -m c` is a, b, c."""
     return [part.strip() for value in values for part in value.split(",") if part.strip()]
+
+
+def changes(values: list[str] | None) -> "Changes":
+    """Read limits that were set for a run.
+
+    Raises
+    ------
+    UsageError
+        If one is not known, or not to be had on this machine.
+    """
+    from cellgauge import machine
+    from cellgauge.errors import UsageError
+    from cellgauge.specs import Changes
+
+    found = Changes.parse(split(values or []))
+    if found.cpus and found.cpus > machine.cpus():
+        raise UsageError(f"--limit cpus={found.cpus}: there are {machine.cpus()}", "Name no more, or leave it out.")
+    if found.memory_mb and found.memory_mb < LEAST_MEMORY:
+        raise UsageError(f"--limit memory: less than the {LEAST_MEMORY} MiB that an engine takes", "Give a unit: 16GB.")
+    return found
 
 
 def seeds(values: Iterable[str]) -> list[int]:

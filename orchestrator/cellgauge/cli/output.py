@@ -7,6 +7,8 @@ from typing import Any
 from rich.console import Console
 from rich.markup import escape
 
+from cellgauge.words import lines
+
 out = Console(highlight=False, soft_wrap=False)
 err = Console(stderr=True, highlight=False)
 
@@ -19,7 +21,7 @@ def show_json(document: Any) -> None:
 
 def show_error(message: str, hint: str, *, as_json: bool) -> None:
     """Print an error and what to do next; with `--json` also as a document on stdout."""
-    message, hint = clean(message), clean(hint)
+    message, hint = lines(message), lines(hint)
     if as_json:
         show_json({"error": message, "hint": hint})
     err.print(f"[bold red]error:[/bold red] {escape(message)}", soft_wrap=True)
@@ -29,9 +31,4 @@ def show_error(message: str, hint: str, *, as_json: bool) -> None:
 
 def say(message: str) -> None:
     """Tell what is going on, on stderr."""
-    err.print(escape(clean(message)), soft_wrap=True)
-
-
-def clean(text: str) -> str:
-    """Keep what could move a terminal's cursor or colour it from getting there; lines stay lines."""
-    return "\n".join("".join(c for c in line if c.isprintable() or c == "\t") for line in text.split("\n"))
+    err.print(escape(lines(message)), soft_wrap=True)

@@ -3,9 +3,10 @@
 import shlex
 import sys
 from collections.abc import Iterable, Iterator
-from contextlib import closing, suppress
+from contextlib import closing, contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from cellgauge.cli import setup
 from cellgauge.cli.output import out, say, show_json
@@ -15,59 +16,56 @@ if TYPE_CHECKING:
     from cellgauge.evaluate import Progress
     from cellgauge.pipeline import Prepared, Reuse, Site
     from cellgauge.settings import Settings
-    from cellgauge.specs import Asked, Plan, Run, State
+    from cellgauge.specs import Asked, Run, State
     from cellgauge.store import Store
+    from cellgauge.worker import Kit
+
+
+@dataclass(frozen=True)
+class Prospect:
+    """What a run is about to do, and with what."""
+
+    run: "Run"
+    asked: "Asked"
+    prepared: "Prepared"
+    reuse: "Reuse"
+    site: "Site"
+    engine: "Engine"
+    store: "Store"
 
 
 def perform(
     asked: "Asked", chosen: "Settings", *, run_id: str = "", events: Path | None = None, as_json: bool = False
 ) -> int:
     """Prepare, run, score and show; return the exit code: 0 if every planned result is there."""
-    from cellgauge import pipeline, store
-    from cellgauge import plan as planning
-    from cellgauge.errors import CellgaugeError, Interrupted, StorageError, UsageError
+    from cellgauge import store
+    from cellgauge.cli.live import interruptible
     from cellgauge.report import document, table
 
+    interruptible()
     kept = store.Store(chosen.results)
     kept.prepare()
     engine = setup.engine(chosen)
+    begun = _begun(asked, chosen, run_id or store.new_run_id(), engine.name)
     if run_id:  # detached: others may ask for it from now on
-        kept.keep_run(_started(asked, chosen, run_id, engine.name, None))
-    for left in (*kept.sweep(), *engine.sweep()):
-        say(f"removed, left by a run that was killed: {left}")
-    try:
-        with setup.ensured(engine, chosen, asked.changes.pull) as image_of:
-            prepared, site = setup.prepare(asked, chosen, image_of)
-    except BaseException:
-        if run_id and (begun := kept.run(run_id)):
-            kept.keep_run(begun.model_copy(update={"ended": store.now_utc(), "outcome": "failed"}))
-        raise
-    if asked.only is not None and not {planning.place(job) for job in prepared.plan.jobs} & set(asked.only):
-        raise UsageError("none of these jobs is in the plan any more", "Give the command of the run again.")
-    reuse = pipeline.reusable(prepared.plan, kept)
-    this = _started(asked, chosen, run_id or store.new_run_id(), engine.name, prepared.plan)
-    kept.keep_run(this)
+        kept.keep_run(begun)
     failures: dict[str, tuple[State, str]] = {}
-    try:
-        _evaluate(this, prepared, reuse, site, engine, kept, chosen, events, failures)
-    except CellgaugeError as problem:
-        outcome: Any = "cancelled" if isinstance(problem, Interrupted) else "failed"
-        with suppress(StorageError):  # the disk may be full, which is said below
-            kept.keep_run(this.model_copy(update={"ended": store.now_utc(), "outcome": outcome, "failures": failures}))
-        say(f"what there is: cellgauge show {this.id}")
-        raise
-    this = this.model_copy(update={"ended": store.now_utc(), "failures": failures})
-    found = document.collect(this, kept)
-    kept.keep_run(this.model_copy(update={"outcome": "complete" if found.complete else "incomplete"}))
+    with _written_down(begun, kept, failures):
+        prospect = _look_ahead(begun, asked, chosen, engine, kept)
+    with _written_down(prospect.run, kept, failures):
+        _evaluate(prospect, _kit(prospect, chosen), events, failures)
+        ended = prospect.run.model_copy(update={"ended": store.now_utc(), "failures": failures})
+        found = document.collect(ended, kept)
+        kept.keep_run(ended.model_copy(update={"outcome": "complete" if found.complete else "incomplete"}))
     if as_json:
         show_json(found)
     else:
-        out.print(table.render(found, prepared.tasks))
-        out.print(f"results: {kept.root.absolute()}  (again: cellgauge show {this.id})", soft_wrap=True)
+        out.print(table.render(found, prospect.prepared.tasks))
+        out.print(f"results: {kept.root.absolute()}  (again: cellgauge show {begun.id})", soft_wrap=True)
     return 0 if found.complete else 1
 
 
-def _started(asked: "Asked", chosen: "Settings", run_id: str, engine: str, plan: "Plan | None") -> "Run":
+def _begun(asked: "Asked", chosen: "Settings", run_id: str, engine: str) -> "Run":
     import cellgauge
     from cellgauge import owner, store
     from cellgauge.specs import Plan, Run
@@ -81,8 +79,8 @@ def _started(asked: "Asked", chosen: "Settings", run_id: str, engine: str, plan:
         owner=owner.me().token,
         asked=asked,
         places={name: [str(path.absolute()) for path in paths] for name, paths in places.items()},
-        plan=plan or Plan(jobs=(), scorings=()),
-        prepared=plan is not None,
+        plan=Plan(jobs=(), scorings=()),
+        prepared=False,
         cellgauge=cellgauge.__version__,
     )
 
@@ -93,67 +91,116 @@ def _words() -> list[str]:
     return words[: words.index("--run-id")] if "--run-id" in words else words
 
 
-def _noted(happens: "Iterable[Progress]", failures: "dict[str, tuple[State, str]]") -> "Iterator[Progress]":
-    """Note what fails in this run, since a good result of before may stay in the store."""
-    from cellgauge.evaluate import Scored
-    from cellgauge.store import REUSABLE
+@contextmanager
+def _written_down(run: "Run", kept: "Store", failures: "dict[str, tuple[State, str]]") -> Iterator[None]:
+    """Write down of a run that others know of how it ended, where it does not come to its end."""
+    from cellgauge import store
+    from cellgauge.errors import Interrupted, StorageError
 
-    for one in happens:
-        if isinstance(one, Scored) and one.result.state not in REUSABLE:
-            failures[one.result.scoring.id] = (one.result.state, one.result.reason)
-        yield one
+    try:
+        yield
+    except BaseException as problem:
+        stopped = isinstance(problem, KeyboardInterrupt | Interrupted)
+        end = {"outcome": "cancelled", "reason": ""} if stopped else {"outcome": "failed", "reason": _reason(problem)}
+        if kept.run_file(run.id, "json").exists():
+            with suppress(StorageError):  # the disk may be full, which is said below
+                kept.keep_run(run.model_copy(update={**end, "ended": store.now_utc(), "failures": failures}))
+        if run.prepared:
+            with suppress(OSError, SystemExit):  # the terminal may be gone
+                say(f"what there is: cellgauge show {run.id}")
+        if isinstance(problem, KeyboardInterrupt):
+            raise Interrupted("stopped on request", "The same command begins again.") from None
+        raise
 
 
-def _evaluate(
-    this: "Run",
-    prepared: "Prepared",
-    reuse: "Reuse",
-    site: "Site",
-    engine: "Engine",
-    kept: "Store",
-    chosen: "Settings",
-    events: Path | None,
-    failures: "dict[str, tuple[State, str]]",
-) -> None:
-    from cellgauge import evaluate, executors
-    from cellgauge.cli.live import follow
-    from cellgauge.engines import Cancel
-    from cellgauge.errors import EngineError
-    from cellgauge.events import record
+def _reason(problem: BaseException) -> str:
+    from cellgauge.errors import CellgaugeError
+
+    if isinstance(problem, CellgaugeError):
+        return problem.message
+    if isinstance(problem, OSError | SystemExit):  # rich exits where nobody reads on
+        return "nobody read on what it had to say: the terminal or the program behind it was gone"
+    return f"{type(problem).__name__}: {problem}"
+
+
+def _look_ahead(begun: "Run", asked: "Asked", chosen: "Settings", engine: "Engine", kept: "Store") -> Prospect:
+    """Get everything ready, lay out the plan and keep it, so that others may see it."""
+    from cellgauge import pipeline
+    from cellgauge import plan as planning
+    from cellgauge.errors import UsageError
+
+    for left in (*kept.sweep(), *engine.sweep()):
+        say(f"removed, left by a run that was killed: {left}")
+    with setup.ensured(engine, chosen, asked.changes.pull) as image_of:
+        prepared, site = setup.prepare(asked, chosen, image_of)
+    if asked.only is not None and not {planning.place(job) for job in prepared.plan.jobs} & set(asked.only):
+        raise UsageError("none of these jobs is in the plan any more", "Give the command of the run again.")
+    run = begun.model_copy(update={"plan": prepared.plan, "prepared": True})
+    kept.keep_run(run)
+    return Prospect(run, asked, prepared, pipeline.reusable(prepared.plan, kept), site, engine, kept)
+
+
+def _kit(prospect: Prospect, chosen: "Settings") -> "Kit":
+    from cellgauge import executors, machine
     from cellgauge.request import Terms
     from cellgauge.scorers import Scorers
     from cellgauge.worker import Kit
 
-    asked = this.asked
-    assert asked is not None  # noqa: S101 - set where `this` was made
-    cancel = Cancel()
+    asked, site = prospect.asked, prospect.site
     gpus = len(site.lessor.devices) if site.lessor else 0
-    kit = Kit(
-        store=kept,
-        engine=engine,
-        engine_version=engine.check(),
-        executor=executors.make(f"threads:{chosen.jobs + gpus}"),
-        slots=chosen.jobs,
+    terms = Terms(
+        cpus=max(1, machine.cpus() // asked.jobs), changes=asked.changes, retries=asked.retries, run=prospect.run.id
+    )
+    return Kit(
+        store=prospect.store,
+        engine=prospect.engine,
+        engine_version=prospect.engine.check(),
+        executor=executors.threads(asked.jobs + gpus),
+        slots=asked.jobs,
         scorers=Scorers(chosen.scorers),
-        cache=chosen.cache,
+        cache=setup.cache(chosen),
         site=site,
         gpu_wait=chosen.gpu_wait,
-        terms=Terms(
-            cpus=max(1, executors.cpus() // chosen.jobs), changes=asked.changes, retries=asked.retries, run=this.id
-        ),
+        terms=terms,
         warm=asked.warm,
         refresh=asked.refresh,
         only=None if asked.only is None else frozenset(asked.only),
     )
-    files = [kept.run_file(this.id, "events.jsonl"), *([events] if events else [])]
-    done = frozenset() if asked.refresh else reuse.jobs
+
+
+def _evaluate(prospect: Prospect, kit: "Kit", events: Path | None, failures: "dict[str, tuple[State, str]]") -> None:
+    """Do what the plan says, and show and write down what happens."""
+    from cellgauge import evaluate
+    from cellgauge.cli.live import follow
+    from cellgauge.engines import Cancel
+    from cellgauge.errors import EngineError
+    from cellgauge.events import record
+
+    run, kept, cancel = prospect.run, prospect.store, Cancel()
+    files = [kept.run_file(run.id, "events.jsonl"), *([events] if events else [])]
+    done = frozenset() if kit.refresh else prospect.reuse.jobs
     try:
         # Closed, since otherwise what runs would go on where something breaks in between: a full disk, a lost terminal.
-        with closing(evaluate.evaluate(prepared, reuse, kit, cancel)) as happening:
-            progress = record(_noted(happening, failures), this, files)
-            follow(progress, this, kept, cancel, chosen.jobs, {job.id for job in this.plan.jobs} - done)
+        with closing(evaluate.evaluate(prospect.prepared, prospect.reuse, kit, cancel)) as happening:
+            progress = record(noted(happening, kept, failures), run, files)
+            follow(progress, run, kept, cancel, kit.slots, {job.id for job in run.plan.jobs} - done)
     finally:
         try:
-            engine.sweep()  # what could not be removed while the engine was away
+            prospect.engine.sweep()  # what could not be removed while the engine was away
         except EngineError as problem:
             say(f"something may be left over, since {problem.message}; see: cellgauge clean")
+
+
+def noted(
+    happens: "Iterable[Progress]", kept: "Store", failures: "dict[str, tuple[State, str]]"
+) -> "Iterator[Progress]":
+    """Pass on what happens, and note what fails where a good result of before stays in the store."""
+    from cellgauge.evaluate import Scored
+    from cellgauge.specs import REUSABLE
+
+    for one in happens:
+        if isinstance(one, Scored) and one.result.state not in REUSABLE:
+            before = kept.intact_result(one.result.scoring.id)
+            if before and before.state in REUSABLE:
+                failures[one.result.scoring.id] = (one.result.state, one.result.reason)
+        yield one

@@ -13,8 +13,6 @@ if TYPE_CHECKING:
 
 ALL = ["all"]
 SEEDS = ["42"]
-LEAST_MEMORY = 6
-"""MiB, of a container."""
 
 
 def run(
@@ -24,7 +22,7 @@ def run(
     seeds: options.Seeds = SEEDS,
     assignments: options.Assignments = None,
     engine: options.EngineName = None,
-    jobs: Annotated[int | None, typer.Option("--jobs", "-j", help="Jobs that run at once. [CELLGAUGE_JOBS]")] = None,
+    jobs: options.Jobs = None,
     gpus: options.Gpus = None,
     share_gpus: Annotated[
         bool, typer.Option("--share-gpus", help="Several models on one GPU, by the memory that they declare.")
@@ -33,6 +31,7 @@ def run(
         float | None, typer.Option("--timeout", help="Seconds that one job may take. [CELLGAUGE_TIMEOUT]")
     ] = None,
     limits: options.Limit = None,
+    limit_cells: options.LimitCells = None,
     allow: options.Allow = None,
     retries: Annotated[
         int | None,
@@ -71,7 +70,8 @@ def run(
         catalog=catalogs,
         models_path=models_path,
     )
-    more = {"share_gpus": share_gpus, "warm": warm, "refresh": refresh, "retries": chosen.retries}
+    more: dict[str, Any] = {"share_gpus": share_gpus, "warm": warm, "refresh": refresh, "limit_cells": limit_cells}
+    more |= {"retries": chosen.retries, "jobs": chosen.jobs}
     asked = _asked(models, datasets, tasks, seeds, assignments, chosen.gpus, limits, chosen.timeout, allow, **more)
     if detach:
         raise typer.Exit(background.start(chosen, as_json=as_json))
@@ -86,6 +86,7 @@ def plan(
     assignments: options.Assignments = None,
     engine: options.EngineName = None,
     gpus: options.Gpus = None,
+    limit_cells: options.LimitCells = None,
     allow: options.Allow = None,
     results: options.Results = None,
     catalogs: options.Catalogs = None,
@@ -97,10 +98,10 @@ def plan(
     from cellgauge.report import outline
 
     chosen = setup.settings(engine=engine, gpus=gpus, results=results, catalog=catalogs, models_path=models_path)
-    asked = _asked(models, datasets, tasks, seeds, assignments, chosen.gpus, None, None, allow)
-    prepared, _ = setup.prepare(asked, chosen, setup.present(setup.engine(chosen), chosen))
+    asked = _asked(models, datasets, tasks, seeds, assignments, chosen.gpus, None, None, allow, limit_cells=limit_cells)
+    prepared, _ = setup.prepare(asked, chosen, setup.present(setup.engine(chosen), chosen), pull=False)
     reuse = pipeline.reusable(prepared.plan, store.Store(chosen.results))
-    found = outline.make(prepared.plan, reuse.jobs, reuse.scorings)
+    found = outline.make(prepared.plan, reuse, pipeline.lacking(prepared, setup.cache(chosen)))
     if as_json:
         show_json(found)
     else:
@@ -115,6 +116,7 @@ def explain(
     assignments: options.Assignments = None,
     engine: options.EngineName = None,
     gpus: options.Gpus = None,
+    limit_cells: options.LimitCells = None,
     allow: options.Allow = None,
     results: options.Results = None,
     catalogs: options.Catalogs = None,
@@ -122,13 +124,16 @@ def explain(
     as_json: options.Json = False,
 ) -> None:
     """Say why a result is or is not used again, field by field of what makes it this result and no other."""
-    from cellgauge import store
+    from cellgauge import pipeline, store
     from cellgauge.report import explanation
 
     chosen = setup.settings(engine=engine, gpus=gpus, results=results, catalog=catalogs, models_path=models_path)
-    asked = _asked([model], [dataset], [task], seeds, assignments, chosen.gpus, None, None, allow)
-    prepared, _ = setup.prepare(asked, chosen, setup.present(setup.engine(chosen), chosen))
-    found = explanation.make(prepared.plan, store.Store(chosen.results))
+    asked = _asked(
+        [model], [dataset], [task], seeds, assignments, chosen.gpus, None, None, allow, limit_cells=limit_cells
+    )
+    prepared, _ = setup.prepare(asked, chosen, setup.present(setup.engine(chosen), chosen), pull=False)
+    kept = store.Store(chosen.results)
+    found = explanation.make(prepared.plan, kept, pipeline.reusable(prepared.plan, kept))
     if as_json:
         show_json(found)
     else:
@@ -147,15 +152,9 @@ def _asked(
     allow: list[str] | None,
     **more: Any,
 ) -> "Asked":
-    from cellgauge import executors
-    from cellgauge.errors import UsageError
-    from cellgauge.specs import Asked, Changes, relaxations
+    from cellgauge.specs import Asked, relaxations
 
-    changes = Changes.parse(options.split(limits or []))
-    if changes.cpus and changes.cpus > executors.cpus():
-        raise UsageError(f"--limit cpus={changes.cpus}: there are {executors.cpus()}")
-    if changes.memory_mb and changes.memory_mb < LEAST_MEMORY:
-        raise UsageError(f"--limit memory: less than the {LEAST_MEMORY} MiB that an engine takes", "Give a unit: 16GB.")
+    changes = options.changes(limits)
     if timeout is not None and changes.time is None:
         changes = changes.model_copy(update={"time": timeout})
     return Asked(

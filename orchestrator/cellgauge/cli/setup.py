@@ -10,11 +10,13 @@ from cellgauge.cli.output import err, say
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from cellgauge.data.cache import Cache
+    from cellgauge.data.fetch import Report
     from cellgauge.engines import Engine
     from cellgauge.images import Runnable
     from cellgauge.pipeline import Prepared, Site, Wanted
     from cellgauge.settings import Settings
-    from cellgauge.specs import Asked, Model
+    from cellgauge.specs import Asked, DatasetSpec, Model
 
 
 def engine(chosen: "Settings") -> "Engine":
@@ -26,33 +28,63 @@ def engine(chosen: "Settings") -> "Engine":
     return found
 
 
-def catalogs(chosen: "Settings") -> "list[Path]":
-    """Every dataset catalogue, the shipped one first."""
-    from cellgauge import settings
+def cache(chosen: "Settings") -> "Cache":
+    """The cache of one's own, and those of others."""
+    from cellgauge.data.cache import Cache
 
-    return [settings.shipped("datasets.yaml"), *chosen.catalog]
-
-
-def folders(chosen: "Settings") -> "list[Path]":
-    """Every folder of models, the shipped one first."""
-    from cellgauge import settings
-
-    return [settings.shipped("model-images"), *chosen.models_path]
+    return Cache(chosen.cache, chosen.shared_caches, cellxgene=chosen.cellxgene_api, say=say)
 
 
-def prepare(asked: "Asked", chosen: "Settings", image_of: Callable[["Model"], "Runnable"]) -> tuple["Prepared", "Site"]:
-    """Look everything up, and lay out the plan."""
+@contextmanager
+def bar(what: str) -> "Iterator[Report]":
+    """Show on a terminal how far something is that takes long: bytes done, of how many, and how long it will take."""
+    from rich import progress
+    from rich.markup import escape
+
+    columns = (
+        progress.TextColumn("{task.description}"),
+        progress.BarColumn(),
+        progress.DownloadColumn(),
+        progress.TransferSpeedColumn(),
+        progress.TimeRemainingColumn(),
+    )
+    with progress.Progress(*columns, console=err, transient=True, disable=not err.is_terminal) as bars:
+        one = bars.add_task(escape(what), total=None, visible=False)
+        yield lambda done, total: bars.update(one, completed=done, total=total, visible=True)
+
+
+def prepare(
+    asked: "Asked", chosen: "Settings", image_of: Callable[["Model"], "Runnable"], *, pull: bool = True
+) -> tuple["Prepared", "Site"]:
+    """Look everything up, pull what is not here, unless that is not wanted, and lay out the plan."""
     from cellgauge import catalog, pipeline
 
-    wanted = _wanted(asked, folders(chosen))
-    more = "Datasets of your own: name their catalogue with --catalog."
-    specs = catalog.pick("dataset", asked.datasets, catalog.datasets(catalogs(chosen)), more)
+    wanted = _wanted(asked, chosen.model_folders)
+    specs = _datasets(asked, chosen)
     picked = catalog.pick("task", asked.tasks, catalog.tasks())
     place = site(asked, chosen, [one.model for one in wanted])
-    prepared = pipeline.prepare(wanted, specs.values(), picked, asked.seeds, image_of, place)
-    for name, reason in prepared.unavailable.items():
-        say(f"{name} cannot run: {reason}")
+    kept, pulling = cache(chosen), bar if pull else None
+    found = list(specs.values())
+    prepared = pipeline.prepare(wanted, found, picked, asked.seeds, image_of, place, kept, asked.limit_cells, pulling)
+    for problem in prepared.unusable.values():
+        say(problem.message)
+    for name, fault in prepared.unavailable.items():
+        say(f"{name} cannot run: {fault.message}")
     return prepared, place
+
+
+def _datasets(asked: "Asked", chosen: "Settings") -> "dict[str, DatasetSpec]":
+    from cellgauge import catalog
+
+    known = catalog.datasets(chosen.catalogs)
+    old = [name for name, spec in known.items() if spec.deprecated]
+    more = "Datasets of your own: name their catalogue with --catalog."
+    found = catalog.pick("dataset", asked.datasets, known, more, hidden=old)
+    for name, spec in found.items():
+        if spec.deprecated:
+            instead = f"; use {spec.deprecated.successor}" if spec.deprecated.successor else ""
+            say(f"dataset {name} is deprecated: {spec.deprecated.reason}{instead}")
+    return found
 
 
 def site(asked: "Asked", chosen: "Settings", models: "list[Model]") -> "Site":
@@ -76,7 +108,7 @@ def site(asked: "Asked", chosen: "Settings", models: "list[Model]") -> "Site":
     return Site(lessor=gpus.Lessor(tuple(devices), inventory, locks, asked.share_gpus), allow=asked.allow)
 
 
-def _wanted(asked: "Asked", places: "list[Path]") -> "list[Wanted]":
+def _wanted(asked: "Asked", places: "tuple[Path, ...]") -> "list[Wanted]":
     from cellgauge import catalog
     from cellgauge.pipeline import Wanted
 

@@ -2,71 +2,166 @@
 
 import warnings
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from cellgauge.data.fetch import stamp
+from cellgauge.data import expression, geneids, h5ad, labels, rules
+from cellgauge.data.hdf5 import understood
+from cellgauge.data.rules import Misfit, listed, misfit
+from cellgauge.data.seal import stamp
 from cellgauge.errors import DatasetError
 from cellgauge.specs import Dataset, DatasetSpec
+from cellgauge.specs.base import Spec, identity
+from cellgauge_model.contract import write_atomically
 
 if TYPE_CHECKING:
     import anndata
 
-ENSEMBL = r"ENS[A-Z]*G\d{6,}|FBgn\d+|WBGene\d+|Y[A-P][LR]\d{3}[WC]"
-"""Gene ids of Ensembl; flies, worms and yeast keep those of their own databases."""
+MATTERS = {"organism", "gene_ids", "gene_columns", "matrix", "obs", "control", "splits", "empty_cells"}
+"""Fields of an entry on which it depends what is found."""
 
 
-def read(path: Path, *, backed: bool) -> "anndata.AnnData":
-    """Read an h5ad; with `backed`, the matrix in X stays on disk.
+class Outcome(Spec):
+    """What a good file was found to hold."""
 
-    Raises
-    ------
-    DatasetError
-        Whatever is wrong with the file.
-    """
-    import anndata
-
-    if not path.is_file() or path.stat().st_size == 0:
-        raise DatasetError(f"{path} is {'empty' if path.is_file() else 'not a file'}", "Fetch it again.")
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # old files make anndata talk about its own past
-            return anndata.read_h5ad(path, backed="r" if backed else None)
-    except Exception as problem:  # h5py and anndata raise many kinds on a damaged file
-        reason = str(problem).strip().splitlines()[0] if str(problem).strip() else type(problem).__name__
-        raise DatasetError(
-            f"{path} is not a readable h5ad: {reason}", "It may be truncated. Fetch it again."
-        ) from problem
+    n_cells: int
+    n_genes: int
+    tells: dict[str, tuple[str, ...]]
 
 
-def check(spec: DatasetSpec, path: Path, sha256: str, hashed: tuple[int, ...]) -> Dataset:
-    """Check a dataset against its entry.
+def check(spec: DatasetSpec, path: Path, sha256: str, hashed: tuple[int, ...], seals: Path | None = None) -> Dataset:
+    """Check a dataset against its entry: every value of it, the first time that it is used.
 
     Parameters
     ----------
     hashed
         The stamp of the file when it was hashed: it must be that very file still.
+    seals
+        The folder that keeps what was found, by the file's checksum and what the entry says of it.
 
     Raises
     ------
     DatasetError
-        Naming every misfit: no cells, repeated cell ids, a column or layer that is not there.
+        Naming every misfit: no cells, repeated cell ids, a column or layer that is not there, counts that are none.
     """
-    adata = read(path, backed=True)
+    name = f"{sha256}-{identity([spec.model_dump(mode='json', include=MATTERS), rules.VERSION])}.json"
+    seal = seals / name if seals else None
+    found = _kept(seal) if seal else None
+    if found is None:
+        found = _found(spec, path)
+        _unchanged(path, hashed)
+        if seal:
+            with suppress(OSError):  # it will be checked again, that is all
+                seal.parent.mkdir(parents=True, exist_ok=True)
+                write_atomically(seal, found.model_dump_json())
+    _unchanged(path, hashed)
+    return Dataset(spec=spec, path=path, sha256=sha256, stamp=hashed, **dict(found))
+
+
+def _kept(seal: Path) -> Outcome | None:
+    with suppress(OSError, ValueError):  # it is not there, or was damaged: made anew
+        return Outcome.model_validate_json(seal.read_bytes())
+    return None
+
+
+def _unchanged(path: Path, hashed: tuple[int, ...]) -> None:
+    if not path.exists() or stamp(path) != hashed:
+        raise DatasetError(f"{path} was changed while it was read", "Run the same command again.")
+
+
+def _found(spec: DatasetSpec, path: Path) -> Outcome:
+    with h5ad.open(path) as file:
+        errors = [one for one in _misfits(spec, file) if one.severity == "error"]
+        if errors:
+            hints = " ".join(dict.fromkeys(one.hint for one in errors))
+            raise DatasetError(f"dataset '{spec.name}' ({path}): {'; '.join(one.message for one in errors)}", hints)
+        obs = file.obs(sorted({*spec.obs.values()}))
+        n_genes = len(file.genes(spec.matrix.slot))
+        return Outcome(n_cells=file.n_cells, n_genes=n_genes, tells=labels.tells(spec.obs, obs))
+
+
+def examine(path: Path, spec: DatasetSpec | None = None) -> list[Misfit]:
+    """Find what is wrong with a file, in the order of the rules' codes.
+
+    Parameters
+    ----------
+    spec
+        What its entry says of it; without one, only what can be told of any h5ad is looked at.
+
+    Returns
+    -------
+    Errors and warnings; nothing for a good file, and one misfit for a file that cannot be read.
+    """
     try:
-        misfits = list(_misfits(spec, adata))
-        if misfits:
-            lines = "; ".join(misfits)
-            hint = "Mend the file, or its catalogue entry."
-            if "are not unique" in lines:
-                hint += " adata.obs_names_make_unique() and var_names_make_unique() number repeated ids."
-            raise DatasetError(f"dataset '{spec.name}' ({path}): {lines}", hint)
-        genes = len(_genes(spec, adata))
-        if stamp(path) != hashed:
-            raise DatasetError(f"{path} was changed while it was read", "Run the same command again.")
-        return Dataset(spec=spec, path=path, sha256=sha256, stamp=hashed, n_cells=adata.n_obs, n_genes=genes)
-    finally:
-        adata.file.close()
+        with h5ad.open(path) as file:
+            found = list(_misfits(spec, file) if spec else _of_any(file))
+    except DatasetError as problem:
+        found = [misfit("D101", problem.message, problem.hint)]
+    return sorted(found, key=lambda one: one.code)
+
+
+def _misfits(spec: DatasetSpec, file: h5ad.H5ad) -> Iterator[Misfit]:
+    slot = spec.matrix.slot
+    there = slot in file.slots()
+    yield from _cells(file, slot if there else "X")
+    if there or slot != "raw":
+        yield from geneids.check(spec, file)
+    columns = file.columns()
+    named = {*spec.obs.values(), *filter(None, [spec.matrix.total_counts])}
+    yield from labels.check(spec, columns, file.obs(sorted(named.intersection(columns))))
+    yield from expression.check(spec, file)
+
+
+def _of_any(file: h5ad.H5ad) -> Iterator[Misfit]:
+    """Find what is wrong with a file of which nothing is declared."""
+    slots = file.slots()
+    slot = slots[0] if slots else "X"
+    yield from _cells(file, slot)
+    ids = file.var(slot, []).index
+    yield from geneids.unique(list(ids))
+    yield from geneids.organisms(ids, "")
+    for name in slots:
+        try:
+            expression.tally(file, name)
+        except DatasetError as problem:
+            yield misfit("D202", problem.message, problem.hint)
+    if slots and not any(expression.holds_counts(file, name) for name in slots):
+        yield misfit(
+            "D209",
+            f"no matrix holds whole numbers (there are: {listed(slots)})",
+            "Say in the entry what they are: `matrix: {kind: log1p}` or `matrix: {kind: corrected}`.",
+        )
+
+
+def _cells(file: h5ad.H5ad, slot: str) -> Iterator[Misfit]:
+    import pandas as pd
+
+    names = pd.Index(file.cells(), dtype=object)
+    genes = len(file.genes(slot))
+    if not len(names) or not genes:
+        yield misfit("D102", f"it holds {len(names)} cells and {genes} genes", "Get the whole file.")
+    repeated = names[names.duplicated() & (names != "")]
+    if len(repeated):
+        yield misfit(
+            "D103",
+            f"{len(repeated)} cell ids are not unique, the first is '{repeated[0]}'",
+            "adata.obs_names_make_unique() numbers repeated cell ids.",
+        )
+    if empty := int((names == "").sum()):
+        yield misfit("D104", f"{empty} cell ids are empty", "Name every cell: adata.obs_names = […].")
+
+
+def reopen(dataset: Dataset) -> h5ad.H5ad:
+    """Open a dataset that was checked before.
+
+    Raises
+    ------
+    DatasetError
+        If it is not the same file any more.
+    """
+    _same(dataset)
+    return h5ad.open(dataset.path, vouched=True)
 
 
 def reread(dataset: Dataset, *, backed: bool) -> "anndata.AnnData":
@@ -77,60 +172,27 @@ def reread(dataset: Dataset, *, backed: bool) -> "anndata.AnnData":
     DatasetError
         If it is not the same file any more.
     """
-    if not dataset.path.exists() or stamp(dataset.path) != dataset.stamp:
-        raise DatasetError(f"{dataset.path} was changed while it was in use", "Run the same command again.")
+    _same(dataset)
     return read(dataset.path, backed=backed)
 
 
-def _misfits(spec: DatasetSpec, adata: Any) -> Iterator[str]:
-    if adata.n_obs == 0 or adata.n_vars == 0:
-        yield f"it holds {adata.n_obs} cells and {adata.n_vars} genes"
-    for kind, names in (("cell", adata.obs_names), ("gene", _genes(spec, adata))):
-        if names is not None and not names.is_unique:
-            repeated = names[names.duplicated()]
-            yield f"{len(repeated)} {kind} ids are not unique, the first is '{repeated[0]}'"
-    if (names := _genes(spec, adata)) is not None and len(names):
-        looks = "ensembl" if names.astype(str).str.match(ENSEMBL).mean() > 0.5 else "symbol"
-        if looks != spec.gene_ids:
-            yield f"gene_ids says {spec.gene_ids}, but the gene ids look like '{names[0]}'"
-    slot = spec.matrix.slot
-    if slot == "X" and "X" not in adata.file:
-        yield "there is no X"
-    if slot == "raw" and adata.raw is None:
-        yield "there is no raw slot"
-    if slot.startswith("layers/") and slot.removeprefix("layers/") not in adata.layers:
-        yield f"there is no layer '{slot.removeprefix('layers/')}' (there are: {', '.join(adata.layers) or 'none'})"
-    columns = dict(spec.obs)
-    if spec.matrix.total_counts:
-        columns["total_counts"] = spec.matrix.total_counts
-    for role, column in columns.items():
-        if column not in adata.obs:
-            yield f"obs has no column '{column}' for {role} (it has: {', '.join(adata.obs) or 'none'})"
-        elif role == "total_counts" and not _are_totals(adata.obs[column]):
-            yield f"obs column '{column}' for total_counts holds values that are no totals: text, NaN, 0 or less"
-        elif adata.obs[column].isna().all():
-            yield f"obs column '{column}' for {role} is empty"
-    var = _var(spec, adata)
-    for kind, column in spec.gene_columns.items():
-        if var is not None and column not in var:
-            where = "raw.var" if spec.matrix.slot == "raw" else "var"
-            yield f"{where} has no column '{column}' for {kind} ids (it has: {', '.join(var) or 'none'})"
+def _same(dataset: Dataset) -> None:
+    if not dataset.path.exists() or stamp(dataset.path) != dataset.stamp:
+        raise DatasetError(f"{dataset.path} was changed while it was in use", "Run the same command again.")
 
 
-def _are_totals(column: Any) -> bool:
-    import numpy as np
-    import pandas as pd
+def read(path: Path, *, backed: bool) -> "anndata.AnnData":
+    """Read a h5ad as anndata does; with `backed`, the matrix in X stays on disk.
 
-    totals = pd.to_numeric(column, errors="coerce").to_numpy(dtype=float)
-    return bool((np.isfinite(totals) & (totals > 0)).all())
+    Raises
+    ------
+    DatasetError
+        Whatever is wrong with the file.
+    """
+    import anndata
 
-
-def _var(spec: DatasetSpec, adata: Any) -> Any:
-    if spec.matrix.slot != "raw":
-        return adata.var
-    return adata.raw.var if adata.raw is not None else None
-
-
-def _genes(spec: DatasetSpec, adata: Any) -> Any:
-    var = _var(spec, adata)
-    return None if var is None else var.index
+    if not path.is_file() or path.stat().st_size == 0:
+        raise DatasetError(f"{path} is {'empty' if path.is_file() else 'not a file'}", "Fetch it again.")
+    with understood(path), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # old files make anndata talk about its own past
+        return anndata.read_h5ad(path, backed="r" if backed else None)

@@ -1,83 +1,234 @@
-"""Finds a dataset's file on this machine and makes sure that it is the one the catalogue means."""
+"""Gets a dataset's file onto this machine and makes sure that it is the one the catalogue means."""
 
-import hashlib
-import importlib.util
-from collections.abc import Collection
+import re
+from collections.abc import Collection, Sequence
 from pathlib import Path
-from urllib.parse import unquote, urlsplit
+from urllib.parse import urlsplit
 
+from cellgauge.data import download, seal, sources
+from cellgauge.data.cache import Cache, key
+from cellgauge.data.download import PACE, Report, silent
+from cellgauge.data.patience import Pace
+from cellgauge.data.seal import stamp
+from cellgauge.data.sources import Fault, Head, Local, Remote
+from cellgauge.data.uses import ELSEWHERE
+from cellgauge.disk import explained
 from cellgauge.errors import FetchError
 from cellgauge.specs import DatasetSpec
 
+__all__ = ["Found", "Report", "fetch", "file", "here", "stamp"]
 
-def fetch(spec: DatasetSpec) -> tuple[Path, str, tuple[int, ...]]:
+Found = tuple[Path, str, tuple[int, ...]]
+"""A file, its SHA-256, and its stamp when it was hashed."""
+
+
+def fetch(spec: DatasetSpec, cache: Cache, report: Report | None = None, *, refresh: bool = False) -> Found:
     """Return a dataset's path, its SHA-256, and the stamp of the file that was hashed.
 
+    Parameters
+    ----------
+    report
+        Is told how many bytes have come, of how many.
+    refresh
+        Ask the source again, where its checksum is not in the catalogue.
+
     Raises
     ------
     FetchError
-        If the file is not there, cannot be read, or is another one than the catalogue says.
+        If no source has it, or what they have is another file than the catalogue means.
+    StorageError
+        If the cache cannot be written.
     """
     what = f"dataset '{spec.name}'"
-    path = locate(what, spec.sources[0])
-    before = stamp(path) if path.exists() else ()
-    path, digest = verified(what, spec.sources[0], spec.sha256s)
-    return path, digest, before
+    return file(what, spec.sources, spec.sha256s, cache, report, size=spec.size, refresh=refresh)
 
 
-def stamp(path: Path) -> tuple[int, ...]:
-    """Tell a file from another one that takes its place."""
-    status = path.stat()
-    return status.st_ino, status.st_size, status.st_mtime_ns
+def file(
+    what: str,
+    addresses: Sequence[str],
+    sha256s: Collection[str],
+    cache: Cache,
+    report: Report | None = None,
+    *,
+    size: int | None = None,
+    refresh: bool = False,
+    pace: Pace = PACE,
+) -> Found:
+    """Return a file from the first of several sources that has it, with its SHA-256 and its stamp.
 
-
-def verified(what: str, source: str, sha256s: Collection[str]) -> tuple[Path, str]:
-    """Return the path of a source and its SHA-256, which has to be one of those given, if any are.
+    Parameters
+    ----------
+    what
+        How errors name it.
+    sha256s
+        One of which it has to have; none: any will do.
+    size
+        Bytes that it has to have, where that is known.
 
     Raises
     ------
     FetchError
-        If the file is not there, cannot be read, or is another one.
+        What each source said.
+    StorageError
+        If the cache cannot be written.
     """
-    path = locate(what, source)
-    try:
-        with path.open("rb") as handle:
-            digest = hashlib.file_digest(handle, "sha256").hexdigest()
-    except OSError as problem:
-        raise FetchError(f"{what}: {path}: {problem.strerror}", "Check the source.") from problem
-    if sha256s and digest not in sha256s:
-        raise FetchError(
-            f"{what}: {path} has SHA-256 {digest}, the catalogue says {' or '.join(sha256s)}",
-            "The file was changed or another version is installed. Get the right one, or give yours its own entry.",
-        )
-    return path, digest
-
-
-def locate(what: str, source: str) -> Path:
-    """Turn a source into a path, without reading the file."""
-    try:
-        parts = urlsplit(source)
-    except ValueError as problem:
-        raise FetchError(f"{what}: {source}: {problem}", "Check the source.") from problem
-    if parts.scheme == "file" and not parts.netloc:
-        return Path(unquote(parts.path))
-    if parts.scheme == "file":
-        raise FetchError(
-            f"{what}: {source} is no path on this machine",
-            f"Three slashes: file:///{parts.netloc}{parts.path}, or a plain path.",
-        )
-    if parts.scheme == "package":
+    said: list[FetchError] = []
+    order = _Order(what, addresses, sha256s, size, cache, report or silent, refresh, pace)
+    for address in addresses:
         try:
-            found = importlib.util.find_spec(parts.netloc)  # does not import the package
-        except (ImportError, ValueError):
-            found = None
-        if found is None or found.origin is None:
-            raise FetchError(
-                f"{what} lies in the Python package '{parts.netloc}', which is not installed",
-                f"Run: pip install {parts.netloc}",
+            return order.at(address)
+        except FetchError as problem:
+            said.append(problem)
+    if len(said) == 1:
+        raise said[0]
+    lines = "\n".join(f"  {problem.message.removeprefix(f'{what}: ')}" for problem in said)
+    raise FetchError(f"{what} could be had from none of its {len(said)} sources:\n{lines}", said[0].hint)
+
+
+def here(spec: DatasetSpec, cache: Cache) -> Path | None:
+    """Say where a dataset's file lies on this machine, if it does, without reading it or asking anybody."""
+    for address in spec.sources:
+        try:
+            source = _source(f"dataset '{spec.name}'", address, cache)
+            if isinstance(source, Local) and (path := source.path(address)).is_file():
+                return path
+        except (FetchError, Fault, OSError):
+            continue
+    known = [one for one in map(cache.fetched, spec.sources) if one] if not spec.verified else []
+    digests = [*spec.sha256s, *(one.sha256 for one in known)]
+    return next((found for one in digests if (found := cache.holds(one))), None)
+
+
+class _Order:
+    """What is wanted, whoever has it."""
+
+    def __init__(
+        self,
+        what: str,
+        addresses: Sequence[str],
+        sha256s: Collection[str],
+        size: int | None,
+        cache: Cache,
+        report: Report,
+        refresh: bool,
+        pace: Pace,
+    ) -> None:
+        self._what, self._addresses, self._sha256s = what, addresses, sha256s
+        self._size, self._cache = size, cache
+        self._report, self._refresh, self._pace = report, refresh and not sha256s, pace
+
+    def at(self, address: str) -> Found:
+        """Get it from one source."""
+        source = _source(self._what, address, self._cache)
+        try:
+            if isinstance(source, Local):
+                return self._in_place(source.path(address))
+            if known := self._known():
+                return known
+            with self._cache.lock(f"download-{key(address)}", self._tick):
+                # Somebody else may have fetched it while we waited.
+                return self._known() or self._pulled(source, address)
+        except Fault as fault:
+            raise FetchError(f"{self._what}: {address}: {fault.message}", self._hint(fault, address)) from fault
+
+    def _tick(self) -> None:
+        self._report(0, self._size)
+
+    def _in_place(self, path: Path) -> Found:
+        """Take a file where it lies."""
+        try:
+            before = stamp(path)
+            digest = self._cache.hashed(path, self._tick)
+            misfit = self._misfit(path, digest)
+        except OSError as problem:
+            raise FetchError(f"{self._what}: {path}: {problem.strerror}", "Check the source.") from problem
+        if misfit:
+            hint = (
+                "The file was changed or another version is installed. Get the right one, or give yours its own entry."
             )
-        return Path(found.origin).parent / unquote(parts.path).lstrip("/")
-    raise FetchError(
-        f"{what}: sources of the kind '{parts.scheme}://' cannot be read",
-        "Known: package://PACKAGE/PATH, file://PATH and plain paths. Download the file and point the source at it.",
-    )
+            raise FetchError(f"{self._what}: {path} has {misfit}", hint)
+        return path, digest, before
+
+    def _known(self) -> Found | None:
+        """Find what was fetched before, from whichever source."""
+        if self._refresh:
+            return None
+        before = [one.sha256 for one in map(self._cache.fetched, self._addresses) if one]
+        for sha256 in self._sha256s or before:
+            if path := self._cache.find(sha256, self._tick):
+                return path, sha256, stamp(path)
+        return None
+
+    def _pulled(self, source: Remote, address: str) -> Found:
+        if self._refresh and (known := self._same(source, address)):
+            return known
+        part = self._cache.partial(key(address))
+        with explained(part, ELSEWHERE):
+            begun = part.exists()
+            head, digest = self._downloaded(source, address, part)
+            if begun and self._misfit(part, digest):  # what was there from before may be at fault
+                download.drop(part)
+                head, digest = self._downloaded(source, address, part)
+            if misfit := self._misfit(part, digest):
+                download.drop(part)
+                hint = "Another version was put there, or something in between answers. Look at its publisher's page."
+                raise FetchError(f"{self._what}: {address}: what came has {misfit}", hint)
+        path = self._cache.keep(part, digest)
+        self._cache.note(address, digest, path.stat().st_size, head.etag, head.version)
+        return path, digest, stamp(path)
+
+    def _downloaded(self, source: Remote, address: str, part: Path) -> tuple[Head, str]:
+        sure = bool(self._sha256s)
+        head = download.download(
+            source, address, part, size=self._size, sure=sure, report=self._report, pace=self._pace
+        )
+        size = part.stat().st_size
+        return head, seal.digest(part, lambda: self._report(size, size))
+
+    def _misfit(self, part: Path, digest: str) -> str:
+        """Say what is wrong with a file that came, or nothing."""
+        if self._size not in (None, size := part.stat().st_size):
+            return f"{size:,} bytes, the catalogue says {self._size:,}"
+        if self._sha256s:
+            return "" if digest in self._sha256s else self._wrong(digest)
+        with part.open("rb") as opened:  # a login, or a polite way to say that there is nothing
+            return "the form of a web page" if re.match(rb"\s*<(!doctype html|html)", opened.read(256), re.I) else ""
+
+    def _same(self, source: Remote, address: str) -> Found | None:
+        """Ask whether what is here is what would come."""
+        before = self._cache.fetched(address)
+        if before is None or not before.etag:
+            return None
+        head = download.head(source, address, self._report, self._pace)
+        if (head.etag, head.size) != (before.etag, before.size):
+            return None
+        path = self._cache.find(before.sha256, self._tick)
+        if path is None:
+            return None
+        self._cache.note(address, before.sha256, before.size, head.etag, head.version)
+        return path, before.sha256, stamp(path)
+
+    def _wrong(self, digest: str) -> str:
+        return f"SHA-256 {digest}, the catalogue says {' or '.join(self._sha256s)}"
+
+    def _hint(self, fault: Fault, address: str) -> str:
+        if not fault.passing:
+            return fault.hint
+        kept = self._cache.root / "partial" / f"{key(address)}.journal"
+        again = "The same command goes on where this one stopped." if kept.exists() else "Try again later."
+        return f"{fault.hint.removesuffix('Try again later.')} {again}".strip()
+
+
+def _source(what: str, address: str, cache: Cache) -> Local | Remote:
+    try:
+        scheme = urlsplit(address).scheme
+    except ValueError as problem:
+        raise FetchError(f"{what}: {address}: {problem}", "Check the source.") from problem
+    found = sources.find(scheme, cache.cellxgene)
+    if found is None:
+        raise FetchError(
+            f"{what}: sources of the kind '{scheme}://' cannot be read",
+            f"Known: {', '.join(f'{one}://' for one in sources.schemes())}, and plain paths. "
+            "Download the file and point the source at it.",
+        )
+    return found

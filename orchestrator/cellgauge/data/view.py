@@ -1,215 +1,215 @@
 """Writes what a model may see of a dataset: counts, genes, opaque cell ids, and only the granted obs columns."""
 
-import errno
 import hashlib
-import os
 import secrets
-import shutil
+from collections import deque
+from collections.abc import Iterable, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from cellgauge.data.check import read, reread
-from cellgauge.data.fetch import stamp
+from cellgauge.data import check, panel, rows, seal
+from cellgauge.data.cache import Cache
+from cellgauge.data.counts import Counts
+from cellgauge.data.h5ad import H5ad
+from cellgauge.data.panel import Coverage
+from cellgauge.data.seal import stamp
+from cellgauge.data.sheet import Sheet, laid_out
 from cellgauge.disk import explained
 from cellgauge.errors import DatasetError
 from cellgauge.specs import Dataset, View
 from cellgauge_model import contract
 
 if TYPE_CHECKING:
+    import numpy as np
     import pandas as pd
+    from numpy.typing import NDArray
 
 SEAL = "seal"
-INTEGER_TOLERANCE = 0.002
-"""How far, relative to its size plus 10, a recovered count may lie from an integer (files round to 3 or 4 digits)."""
+GENES = "genes.json"
+WRITERS = 2
+"""Threads that write while another reads."""
+AHEAD = 3
+"""Blocks that may wait to be written."""
 
 
-def write(dataset: Dataset, view: View, cache: Path) -> Path:
-    """Write a view, or return the path of one that is already there.
+def write(dataset: Dataset, view: View, cache: Cache) -> Path:
+    """Write a view, or return the path of one that is already there, here or in a shared cache.
+
+    Cells are in the order of their opaque ids, so that neither id nor order says anything about them. Values flow
+    through in blocks, so the dataset may be larger than memory.
 
     Raises
     ------
     DatasetError
-        If counts cannot be recovered from the file's values.
+        If the file holds no counts and none can be recovered from its values, or was changed.
     StorageError
         If the cache cannot be written.
     """
-    path = cache / "views" / view.id / "view.h5ad"
-    if _untouched(path):
-        return path
-    adata = make(dataset, view)
-    with explained(path, "CELLGAUGE_CACHE"):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        _write(adata, path)
-        contract.write_atomically(path.with_name(SEAL), _seal(path))
+    cache.use("views", view.id)
+    for root in (cache.root, *cache.shared):
+        if _untouched(path := _place(root, view)):
+            return path
+    path = _place(cache.root, view)
+    with cache.lock(f"view-{view.id}"):
+        if not _untouched(path):  # else somebody was faster
+            with explained(path, "CELLGAUGE_CACHE"):
+                path.parent.mkdir(parents=True, exist_ok=True)
+                for left in path.parent.glob("*.part"):  # of one that was killed: whoever has the lock writes alone
+                    left.unlink()
+                _write(dataset, view, path)
     return path
 
 
-def _untouched(path: Path) -> bool:
-    """Tell whether a view is there as it was written: failed jobs link to it, and somebody may have edited it there."""
-    seal = path.with_name(SEAL)
-    with suppress(FileNotFoundError):
-        if (sealed := seal.read_text()) == _stamped(path, sealed.split()[-1]):
-            return True
-        now = _seal(path)
-        if now.split()[-1] == sealed.split()[-1]:  # copied, perhaps with the whole cache
-            with explained(seal, "CELLGAUGE_CACHE"):
-                contract.write_atomically(seal, now)
-            return True
-    return False
+def cells(dataset: Dataset, view: View) -> list[str]:
+    """List the opaque ids of the cells that a view holds, in the dataset's order.
 
-
-def _seal(path: Path) -> str:
-    with path.open("rb") as file:
-        return _stamped(path, hashlib.file_digest(file, "sha256").hexdigest())
-
-
-def _stamped(path: Path, digest: str) -> str:
-    return " ".join(map(str, [*stamp(path), digest]))
-
-
-def _write(adata: Any, path: Path) -> None:
-    # HDF5 on a full disk fails late and noisily, in destructors too; so it is asked first.
-    matrix = adata.X
-    needed = matrix.data.nbytes + matrix.indices.nbytes + matrix.indptr.nbytes + 256 * sum(adata.shape)
-    if shutil.disk_usage(path.parent).free < needed:
-        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
-    partial = path.with_name(f"view.{secrets.token_hex(4)}.part")
-    try:
-        adata.write_h5ad(partial)
-        # anndata was seen to fail half-way and leave a file that opens with an empty obs.
-        again = read(partial, backed=True)
-        whole = again.shape == adata.shape and list(again.obs_names[:1]) == list(adata.obs_names[:1])
-        again.file.close()
-        if not whole:
-            raise DatasetError(f"{partial}: the view was not written whole", "Check the disk, and try again.")
-        partial.chmod(0o444)
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
-
-
-def make(dataset: Dataset, view: View) -> Any:
-    """Build a view in memory.
-
-    Cells are in the order of their opaque ids, so that neither id nor order says anything about them.
-
-    Returns
-    -------
-    AnnData with float32 CSR counts in X; obs holds the granted columns under their roles; var is indexed by the
-    declared gene id and has `gene_symbol`, `ensembl_id` and `feature_name`; nothing else.
+    Raises
+    ------
+    DatasetError
+        If the dataset's file was changed, or the view's rules leave no cell.
     """
-    import anndata
-    import numpy as np
-    import pandas as pd
-
-    source = reread(dataset, backed=False)
-    ids = opaque(source.obs_names, dataset.sha256)
-    order = np.argsort(np.array(ids))
-    obs = pd.DataFrame({role: source.obs[column].to_numpy() for role, column in view.obs.items()}, index=ids)
-    var = genes(source.raw.var if view.matrix.slot == "raw" else source.var, view)
-    # A gene without an id of the wanted kind cannot be named to the model; of two with one id the first stays.
-    named = ((var.index != "") & ~var.index.duplicated()).nonzero()[0]
-    matrix = counts(source, view, dataset.path)[order][:, named]
-    return anndata.AnnData(X=matrix, obs=obs.iloc[order], var=var.iloc[named])
+    with check.reopen(dataset) as file:
+        return opaque(file.cells()[rows.kept(dataset, view.rows)], dataset.sha256)
 
 
-def opaque(cells: Any, key: str) -> list[str]:
-    """Name each cell by a keyed hash of its id: the same in every view, and telling nothing of barcode or batch."""
-    return [hashlib.blake2b(str(cell).encode(), key=key[:64].encode(), digest_size=10).hexdigest() for cell in cells]
-
-
-def annotations(dataset: Dataset, roles: dict[str, str]) -> "pd.DataFrame":
-    """Read obs columns by role, in the dataset's order, indexed by opaque cell ids.
+def annotations(dataset: Dataset, view: View, roles: Mapping[str, str]) -> "pd.DataFrame":
+    """Read obs columns by role of the cells that a view holds, in the dataset's order, indexed by opaque cell ids.
 
     Parameters
     ----------
     roles
         Role → obs column.
-    """
-    import pandas as pd
-
-    adata = reread(dataset, backed=True)
-    try:
-        columns = {role: adata.obs[column].to_numpy() for role, column in roles.items()}
-        return pd.DataFrame(columns, index=opaque(adata.obs_names, dataset.sha256))
-    finally:
-        adata.file.close()
-
-
-def counts(adata: Any, view: View, path: Path) -> Any:
-    """Return raw counts, recovered from log-normalised values where that is what the file holds.
-
-    Values log(1 + s·c) with one factor s per cell give back c once s is known. The smallest non-zero value of a cell
-    is taken to be one count; with each cell's total before scaling that is only needed to find the common target
-    (its median over cells), so a cell without single counts is right too.
-
-    Returns
-    -------
-    CSR float32, cells x genes.
 
     Raises
     ------
     DatasetError
-        If a value is negative or not finite, or a recovered one is not an integer.
-    """
-    import numpy as np
-    import scipy.sparse as sp
-
-    slot = view.matrix.slot
-    values = adata.X if slot == "X" else adata.raw.X if slot == "raw" else adata.layers[slot.removeprefix("layers/")]
-    matrix = sp.csr_matrix(values, dtype=np.float64 if view.matrix.kind == "log1p" else np.float32)
-    matrix.eliminate_zeros()
-    others = [name for name in ("raw",) if adata.raw is not None] + [f"layers/{name}" for name in adata.layers]
-    elsewhere = f"matrix.slot could be one of: X, {', '.join(others)}." if others else "The file has no other matrix."
-    if not np.isfinite(matrix.data).all() or (matrix.data < 0).any():
-        raise DatasetError(f"{path}: {slot} holds negative or non-finite values, so no counts", elsewhere)
-    if view.matrix.kind == "corrected":
-        return matrix
-    if view.matrix.kind == "counts":
-        if (fractions := matrix.data[matrix.data != np.round(matrix.data)]).size:
-            raise DatasetError(
-                f"{path}: {slot} holds values that are no counts, for instance {fractions[0]:.3f}",
-                "Log-normalised? Say `matrix: {kind: log1p}`. Corrected counts? Say `matrix: {kind: corrected}`. "
-                + elsewhere,
-            )
-        return matrix
-    totals = adata.obs[view.matrix.total_counts].to_numpy(dtype=float) if view.matrix.total_counts else None
-    return _recovered(matrix, totals, f"{path}: no integer counts come out of the values in {slot}")
-
-
-def _recovered(matrix: Any, totals: Any, complaint: str) -> Any:
-    """Turn log(1 + s·c), with one factor s per cell, back into integers c; `matrix` is used up."""
-    import numpy as np
-
-    np.expm1(matrix.data, out=matrix.data)
-    filled = np.diff(matrix.indptr) > 0
-    scale = np.ones(matrix.shape[0])
-    scale[filled] = np.minimum.reduceat(matrix.data, matrix.indptr[:-1][filled])
-    if totals is not None:
-        scale = np.median((scale * totals)[filled]) / totals
-    matrix.data /= np.repeat(scale, np.diff(matrix.indptr))
-    whole = np.round(matrix.data)
-    if not (np.abs(matrix.data - whole) <= INTEGER_TOLERANCE * (whole + 10)).all():
-        raise DatasetError(
-            complaint, "They may be scaled or corrected in another way. Point matrix.slot at raw counts."
-        )
-    matrix.data = whole
-    return matrix.astype(np.float32)
-
-
-def genes(var: Any, view: View) -> "pd.DataFrame":
-    """Name the genes in each kind of id that the dataset has, indexed by the kind that the view wants.
-
-    An id that is not known is an empty string.
+        If the dataset's file was changed, or the view's rules leave no cell.
     """
     import pandas as pd
 
-    def ids(kind: Any) -> list[str]:
-        if kind == view.gene_index:
-            return [str(name) for name in var.index]
-        column = view.gene_columns.get(kind)
-        return ["" if pd.isna(name) else str(name) for name in var[column]] if column else [""] * len(var)
+    kept = rows.kept(dataset, view.rows)
+    with check.reopen(dataset) as file:
+        found = file.obs(dict.fromkeys(roles.values()))
+        columns = {role: found[column].to_numpy()[kept] for role, column in roles.items()}
+        return pd.DataFrame(columns, index=opaque(file.cells()[kept], dataset.sha256))
 
-    table = pd.DataFrame({"gene_symbol": ids("symbol"), "ensembl_id": ids("ensembl"), "feature_name": ids("symbol")})
-    return table.set_index(pd.Index(ids(view.gene_ids)))
+
+def coverage(path: Path) -> Coverage:
+    """Say how many of the dataset's genes a view holds that lies at a path."""
+    return Coverage.model_validate_json(path.with_name(GENES).read_bytes())
+
+
+def opaque(cells: Iterable[object], key: str) -> list[str]:
+    """Name each cell by a keyed hash of its id: the same in every view, and telling nothing of barcode or batch."""
+    return [hashlib.blake2b(str(cell).encode(), key=key[:64].encode(), digest_size=10).hexdigest() for cell in cells]
+
+
+def _place(root: Path, view: View) -> Path:
+    return root / "views" / view.id / "view.h5ad"
+
+
+def _untouched(path: Path) -> bool:
+    """Tell whether a view is there as it was written: failed jobs link to it, and somebody may have edited it there."""
+    with suppress(OSError, UnicodeDecodeError):  # what cannot be read is not there
+        *stamped, checksum = path.with_name(SEAL).read_text().split() or ["?"]
+        if not path.with_name(GENES).exists():
+            return False
+        if stamped == [str(one) for one in stamp(path)]:
+            return True
+        if seal.checksum(path) == checksum:  # copied, perhaps with the whole cache
+            with suppress(OSError):  # it is somebody else's
+                _sealed(path, checksum)
+            return True
+    return False
+
+
+def _sealed(path: Path, checksum: str) -> None:
+    # No hash: that would take longer than to write the view once more.
+    contract.write_atomically(path.with_name(SEAL), " ".join(map(str, [*stamp(path), checksum])))
+
+
+def _write(dataset: Dataset, view: View, path: Path) -> None:
+    partial = path.with_name(f"view.{secrets.token_hex(4)}.part")
+    try:
+        with check.reopen(dataset) as file:
+            genes = panel.make(file, view)
+            checksum = _pour(file, dataset, view, genes, partial)
+        if not dataset.path.exists() or stamp(dataset.path) != dataset.stamp:
+            raise DatasetError(f"{dataset.path} was changed while it was in use", "Run the same command again.")
+        contract.write_atomically(path.with_name(GENES), genes.coverage.model_dump_json())
+        partial.chmod(0o444)
+        partial.replace(path)
+        _sealed(path, checksum)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def _pour(file: H5ad, dataset: Dataset, view: View, genes: panel.Panel, partial: Path) -> str:
+    """Write a view's file and return its checksum.
+
+    Where the source's own word on how many values a cell has proves wrong, they are counted, and it is written again.
+    """
+    import numpy as np
+
+    kept = np.flatnonzero(rows.kept(dataset, view.rows))
+    ids = np.array(opaque(file.cells()[kept], dataset.sha256))
+    order = np.argsort(ids)
+    to = np.full(file.n_cells, -1, dtype=np.int64)
+    to[kept[order]] = np.arange(len(kept))
+    obs = _shown(file, view, kept[order], ids[order])
+    every = len(genes.chosen) == genes.coverage.given
+    counts = Counts(file, view.matrix, None if every else genes.chosen)
+    factors = counts.factors()
+    for sizes in (counts.sizes_told(), None):
+        counted = counts.sizes(factors) if sizes is None else sizes
+        with laid_out(partial, obs, genes.table, counted[kept[order]]) as sheet:
+            if _filled(sheet, counts, factors, to, counted):
+                return sheet.finish(ids[order].tolist())
+        partial.unlink()
+    raise DatasetError(f"{file.path} was changed while it was in use", "Run the same command again.")
+
+
+def _filled(sheet: Sheet, counts: Counts, factors: Any, to: "NDArray[np.int64]", sizes: "NDArray[np.int64]") -> bool:
+    """Write every row to its place while the next ones are read; False as soon as a row has another size."""
+    import numpy as np
+
+    waiting: deque[Future[None]] = deque()
+    with ThreadPoolExecutor(WRITERS, thread_name_prefix="view") as pool:
+        for first, block in counts.blocks(factors):
+            end = first + block.shape[0]
+            if not np.array_equal(np.diff(block.indptr), sizes[first:end]):
+                return False
+            while len(waiting) >= AHEAD:
+                waiting.popleft().result()
+            waiting.append(pool.submit(sheet.fill, to[first:end], block))
+        for one in waiting:
+            one.result()
+    return True
+
+
+def _shown(file: H5ad, view: View, order: "NDArray[np.int64]", ids: Any) -> "pd.DataFrame":
+    """Take the granted columns under their roles, of the view's cells alone."""
+    import pandas as pd
+
+    found = file.obs(dict.fromkeys(view.obs.values()))
+    columns = {role: _values(found[column].iloc[order]) for role, column in view.obs.items()}
+    return pd.DataFrame(columns, index=pd.Index(ids, dtype=object))
+
+
+def _values(column: Any) -> Any:
+    """Take a column's values and nothing else: categories that no cell here has, and their order, would tell more."""
+    import numpy as np
+    import pandas as pd
+
+    if isinstance(column.dtype, pd.CategoricalDtype):
+        column = pd.Series(column.to_numpy())
+    if pd.api.types.is_bool_dtype(column.dtype) or pd.api.types.is_numeric_dtype(column.dtype):
+        plain = isinstance(column.dtype, np.dtype)
+        return column.to_numpy() if plain or not column.isna().any() else column.to_numpy(float, na_value=np.nan)
+    missing = column.isna().to_numpy()
+    words = np.array(["" if gone else str(one) for one, gone in zip(column, missing, strict=True)], dtype=object)
+    names = sorted(set(words[~missing]))
+    codes = pd.Index(names, dtype=object).get_indexer(words)
+    return pd.Categorical.from_codes(np.where(missing, -1, codes), pd.Index(names, dtype=object))

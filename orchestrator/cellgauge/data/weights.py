@@ -6,9 +6,11 @@ from contextlib import suppress
 from pathlib import Path
 
 from cellgauge import disk
-from cellgauge.data.fetch import verified
+from cellgauge.data import fetch
+from cellgauge.data.cache import Cache
+from cellgauge.data.fetch import Report
+from cellgauge.data.uses import ELSEWHERE
 from cellgauge.disk import explained, link
-from cellgauge.errors import FetchError
 from cellgauge.specs import Model, Weight, identity
 
 
@@ -24,42 +26,58 @@ def of(model: Model, variant: str) -> tuple[Weight, ...]:
     return own or (variants["default"].weights if "default" in variants else ())
 
 
-def write(model: Model, variant: str, cache: Path) -> Path | None:
-    """Return the folder that holds a variant's weights, made if need be; None without any.
+def write(model: Model, variant: str, cache: Cache, report: Report | None = None) -> Path | None:
+    """Return the folder that holds a variant's weights, fetched and made if need be; None without any.
+
+    Parameters
+    ----------
+    report
+        Is told of each file how many bytes have come, of how many; what it raises ends it.
 
     Raises
     ------
     FetchError
-        If a file is not there, or is not the one that the manifest means.
+        If a file cannot be had, or is not the one that the manifest means.
     StorageError
         If the cache cannot be written.
     """
     weights = of(model, variant)
     if not weights:
         return None
-    place = cache / "weights" / digest(weights)
-    what = f"weights of {model.spec.name}"
-    if place.exists():
-        # A link to the source changes with it, so what lies there is looked at as often as a dataset is.
-        with suppress(FetchError):
-            for one in weights:
-                verified(what, (place / one.path).absolute().as_uri(), (one.sha256,))
+    name = digest(weights)
+    for place in (root / "weights" / name for root in cache.shared):
+        if _whole(place, weights, cache):
             return place
-        disk.remove(place)
-    found = [(one, verified(what, _source(one, model.folder), (one.sha256,))[0]) for one in weights]
-    with explained(place, "CELLGAUGE_CACHE"):
+    place = cache.root / "weights" / name
+    cache.use("weights", name)
+    with cache.lock(f"weights-{name}", lambda: report(0, None) if report else None):
+        if not _whole(place, weights, cache):
+            disk.remove(place)
+            _put(_fetched(model, weights, cache, report), place)
+    return place
+
+
+def _fetched(model: Model, weights: Sequence[Weight], cache: Cache, report: Report | None) -> list[tuple[Weight, Path]]:
+    what = f"weights of {model.spec.name}"
+    return [(one, fetch.file(what, (_source(one, model.folder),), (one.sha256,), cache, report)[0]) for one in weights]
+
+
+def _whole(place: Path, weights: Sequence[Weight], cache: Cache) -> bool:
+    """Tell whether a folder holds them: a link to a source changes with it, so all are looked at each time."""
+    with suppress(OSError):
+        return place.is_dir() and all(cache.hashed(place / one.path) == one.sha256 for one in weights)
+    return False
+
+
+def _put(found: Sequence[tuple[Weight, Path]], place: Path) -> None:
+    with explained(place, ELSEWHERE):
         partial = place.with_name(f".{place.name}.{secrets.token_hex(4)}")
         try:
             for one, path in found:
                 link(path, partial / one.path)
             partial.rename(place)
-        except OSError:
-            if not place.exists():  # else somebody was faster, with the same content
-                raise
         finally:
-            if partial.exists():
-                disk.remove(partial)
-    return place
+            disk.remove(partial)
 
 
 def _source(weight: Weight, folder: Path) -> str:

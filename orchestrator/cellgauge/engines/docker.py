@@ -4,7 +4,7 @@ import os
 import re
 import threading
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from functools import cache
@@ -15,7 +15,9 @@ import docker.errors
 from docker.types import DeviceRequest, LogConfig, Mount, Ulimit
 
 from cellgauge import disk, owner
-from cellgauge.engines.docker_client import ANSWER, UNREACHABLE, connect, patiently, translated
+from cellgauge.engines import cdi
+from cellgauge.engines.docker_client import UNREACHABLE, connect, ended, patiently, translated
+from cellgauge.engines.docker_replay import flags
 from cellgauge.engines.docker_watch import Watch
 from cellgauge.engines.launch import Cancel, Exit, Launch, environment, labels
 from cellgauge.engines.log import Log
@@ -23,6 +25,8 @@ from cellgauge.errors import EngineError, GpuError
 
 LABEL = "org.cellgauge"
 TMP_MB = 256
+PACKAGES_MB = 1
+"""Of what a container says of its packages."""
 LIST_PACKAGES = (
     "import importlib.metadata as m; print(*sorted({f'{d.name}=={d.version}' for d in m.distributions()}), sep='\\n')"
 )
@@ -99,22 +103,24 @@ class DockerEngine:
         changed = launch.model_copy(update={"output": again / "output", "scratch": again / "scratch"})
         return (
             *("mkdir", "-p", str(changed.output), str(changed.scratch), "&&"),
-            *("docker", "run", "--rm", *_flags(self._options(changed)), launch.image, launch.verb),
+            *("docker", "run", "--rm", *flags(self._options(changed)), launch.image, launch.verb),
         )
 
-    def packages(self, image: str) -> tuple[str, ...]:
+    def packages(self, image: str, cancel: Cancel) -> tuple[str, ...]:
         options: dict[str, Any] = {
-            **{"image": image, "entrypoint": ["python", "-c", LIST_PACKAGES], "network_mode": "none"},
-            **{"read_only": True, "cap_drop": ["ALL"], "security_opt": ["no-new-privileges"], "mem_limit": "512m"},
-            **{"memswap_limit": "512m", "pids_limit": 64, "user": f"{os.getuid()}:{os.getgid()}"},
+            **_sealed(memory_mb=512, pids=64, cpus=1, disk_mb=1, shm_mb=1),
+            **{"image": image, "entrypoint": ["python", "-c", LIST_PACKAGES], "name": _name("packages")},
+            **{"network_mode": "none", "read_only": True, "use_config_proxy": False},
+            **{"environment": {"NVIDIA_VISIBLE_DEVICES": "void"}},
             **{"labels": {f"{LABEL}.owner": owner.me().token, f"{LABEL}.uid": str(os.getuid())}},
-            **{"name": _name("packages"), "use_config_proxy": False},
+            # All of it is read into memory.
+            **{"log_config": _log(f"{PACKAGES_MB}m", 1)},
         }
         with self._looking_after(options["name"]), translated(f"image {image} does not tell its packages"):
             container = connect().containers.create(**options)
             try:
                 container.start()
-                container.wait(timeout=ANSWER)
+                ended(container, cancel)
                 text = container.logs(stdout=True, stderr=False, tail=5000).decode(errors="replace")
             except docker.errors.APIError as problem:
                 if problem.is_client_error():
@@ -148,7 +154,6 @@ class DockerEngine:
 
     def _options(self, launch: Launch) -> dict[str, Any]:
         limits = launch.limits
-        memory = f"{limits.memory_mb}m"
         weights = [("/weights", launch.weights, True)] if launch.weights else []
         binds = [
             ("/job/input", launch.input, True),
@@ -159,7 +164,15 @@ class DockerEngine:
         folders = {"input": "/job/input", "output": "/job/output", "weights": "/weights", "scratch": "/scratch"}
         # Where NVIDIA's runtime is the default one, an image of theirs would get every device without asking.
         hidden = {} if launch.gpus else {"NVIDIA_VISIBLE_DEVICES": "void"}
+        sealed = _sealed(
+            memory_mb=limits.memory_mb,
+            pids=limits.pids,
+            cpus=limits.cpus,
+            disk_mb=limits.disk_mb,
+            shm_mb=limits.shm_mb,
+        )
         return {
+            **sealed,
             "image": launch.image,
             "command": [launch.verb],
             "name": _name(launch.jobs[0]),
@@ -167,27 +180,37 @@ class DockerEngine:
             "mounts": [Mount(to, str(path.absolute()), type="bind", read_only=only) for to, path, only in binds],
             "environment": {**environment(launch, **folders), **hidden},
             "working_dir": "/scratch",
-            "user": f"{os.getuid()}:{os.getgid()}",
             "network_mode": "bridge" if "network" in launch.allow else "none",
             # The caller's ~/.docker/config.json may name a proxy, and a password in its address.
             "use_config_proxy": "network" in launch.allow,
             "read_only": "writable-root" not in launch.allow,
-            "tmpfs": {"/tmp": f"size={TMP_MB}m,mode=1777,nosuid,nodev"},
-            "cap_drop": ["ALL"],
-            "security_opt": ["no-new-privileges"],
-            "ipc_mode": "private",
-            "pids_limit": limits.pids,
-            "mem_limit": memory,
-            "memswap_limit": memory,
-            "shm_size": f"{limits.shm_mb}m",
-            "nano_cpus": int(limits.cpus * 1e9),
-            "ulimits": [_limit("core", 0), _limit("fsize", limits.disk_mb << 20)],
-            "oom_score_adj": 500,  # where the whole machine runs out of memory, a model goes before anything else
-            "init": True,
-            "device_requests": [_devices(launch.gpus)] if launch.gpus else [],
-            # Ours is kept from the stream; this one is for people who look with `docker logs`.
-            "log_config": LogConfig(type="json-file", config={"max-size": "4m", "max-file": "2"}),
+            "device_requests": [_devices(launch.gpus, cdi.names(_cdi_folders()))] if launch.gpus else [],
         }
+
+
+def _sealed(*, memory_mb: int, pids: int, cpus: float, disk_mb: int, shm_mb: int) -> dict[str, Any]:
+    """What no container goes without, a model's or one that is only asked what is in it."""
+    return {
+        "user": f"{os.getuid()}:{os.getgid()}",
+        "tmpfs": {"/tmp": f"size={TMP_MB}m,mode=1777,nosuid,nodev"},
+        "cap_drop": ["ALL"],
+        "security_opt": ["no-new-privileges"],
+        "ipc_mode": "private",
+        "pids_limit": pids,
+        "mem_limit": f"{memory_mb}m",
+        "memswap_limit": f"{memory_mb}m",
+        "shm_size": f"{shm_mb}m",
+        "nano_cpus": int(cpus * 1e9),
+        "ulimits": [_limit("core", 0), _limit("fsize", disk_mb << 20)],
+        "oom_score_adj": 500,  # where the whole machine runs out of memory, a model goes before anything else
+        "init": True,
+        # Ours is kept from the stream; this one is for people who look with `docker logs`.
+        "log_config": _log("4m", 2),
+    }
+
+
+def _log(size: str, files: int) -> LogConfig:
+    return LogConfig(type="json-file", config={"max-size": size, "max-file": str(files)})
 
 
 def _make(client: docker.DockerClient, options: dict[str, Any]) -> Any:
@@ -209,53 +232,16 @@ def _limit(name: str, value: int) -> Ulimit:
     return Ulimit(name=name, soft=value, hard=value)
 
 
-def _devices(uuids: Iterable[str]) -> DeviceRequest:
-    """Ask for devices by UUID: the engine's own way, or the Container Device Interface where it offers that."""
-    if _has_cdi():
-        return DeviceRequest(driver="cdi", device_ids=[f"nvidia.com/gpu={uuid}" for uuid in uuids])
+def _devices(uuids: Sequence[str], named: Collection[str]) -> DeviceRequest:
+    """Ask for devices by UUID: the engine's own way, or the Container Device Interface where it has all of them."""
+    if set(uuids) <= set(named):
+        return DeviceRequest(driver="cdi", device_ids=[f"{cdi.KIND}={uuid}" for uuid in uuids])
     return DeviceRequest(device_ids=list(uuids), capabilities=[["gpu"]])
 
 
 @cache
-def _has_cdi() -> bool:
-    folders = connect().info().get("CDISpecDirs") or ()
-    specs = [path for folder in folders for path in Path(folder).glob("*.[yj]*")]
-    return any("nvidia.com/gpu" in path.read_text(errors="replace") for path in specs)
-
-
-def _flags(options: dict[str, Any]) -> list[str]:
-    """Write the options of a container as `docker run` takes them."""
-    mounts = [
-        ",".join(
-            _field(f"{key}={mount[name]}")
-            for key, name in (("type", "Type"), ("source", "Source"), ("target", "Target"))
-        )
-        + (",readonly" if mount["ReadOnly"] else "")
-        for mount in options["mounts"]
-    ]
-    limits = [f"{limit.name}={limit.soft}:{limit.hard}" for limit in options["ulimits"]]
-    devices = [",".join(one.device_ids) for one in options["device_requests"]]
-    several = {
-        **{"--mount": mounts, "--ulimit": limits, "--gpus": [f'"device={uuids}"' for uuids in devices]},
-        **{"--env": [f"{name}={value}" for name, value in options["environment"].items()]},
-        **{"--tmpfs": [f"{path}:{how}" for path, how in options["tmpfs"].items()]},
-    }
-    single = {
-        **{"--network": options["network_mode"], "--user": options["user"], "--workdir": options["working_dir"]},
-        **{"--cap-drop": "ALL", "--security-opt": "no-new-privileges", "--ipc": options["ipc_mode"]},
-        **{"--pids-limit": options["pids_limit"], "--memory": options["mem_limit"]},
-        **{"--memory-swap": options["memswap_limit"], "--shm-size": options["shm_size"]},
-        **{"--cpus": options["nano_cpus"] / 1e9},
-    }
-    flags = ["--init", *(["--read-only"] if options["read_only"] else [])]
-    flags += [word for name, value in single.items() for word in (name, str(value))]
-    return flags + [word for name, values in several.items() for value in values for word in (name, value)]
-
-
-def _field(text: str) -> str:
-    """Quote a field of `--mount`, which is read as a line of CSV: a folder's name may hold a comma."""
-    quoted = text.replace('"', '""')
-    return f'"{quoted}"' if set(text) & {",", '"'} else text
+def _cdi_folders() -> tuple[Path, ...]:
+    return tuple(Path(folder) for folder in connect().info().get("CDISpecDirs") or ())
 
 
 def _start(container: Any) -> str:

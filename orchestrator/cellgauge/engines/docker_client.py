@@ -3,9 +3,9 @@
 import re
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import cache
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import docker
 import docker.errors
@@ -74,3 +74,21 @@ def patiently(ask: Callable[[], Answer], cancel: Cancel) -> Answer:
             if cancel.asked or time.monotonic() > until:
                 raise
         cancel.sleep(0.5)
+
+
+def ended(container: Any, cancel: Cancel) -> None:
+    """Wait for the end of a container that answers a question: not long, and in steps.
+
+    Raises
+    ------
+    EngineError
+        If it goes on, or somebody wishes to stop.
+    """
+    until = time.monotonic() + ANSWER
+    while not cancel.asked and time.monotonic() < until:
+        with suppress(requests.exceptions.ConnectionError, requests.exceptions.ReadTimeout):  # the step is over
+            container.wait(timeout=1)
+            return
+        container.reload()  # which tells where it was the engine that went away
+    why = "nobody waits for it any more" if cancel.asked else f"it goes on after {ANSWER:g} s"
+    raise EngineError(f"the container gives no answer: {why}")

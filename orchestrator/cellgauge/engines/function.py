@@ -28,7 +28,7 @@ class FunctionEngine:
     def replay(self, launch: Launch) -> tuple[str, ...]:
         return ()
 
-    def packages(self, image: str) -> tuple[str, ...]:
+    def packages(self, image: str, cancel: Cancel) -> tuple[str, ...]:
         return ()
 
     def gpus_in_use(self) -> frozenset[str]:

@@ -26,7 +26,7 @@ class Launch(Spec):
     command: tuple[str, ...]
     """For processes: what to run, in `folder`."""
     folder: Path
-    """The model's folder."""
+    """For processes: the model's folder, or a copy of what was hashed of it."""
     input: Path
     """Read-only to the model."""
     output: Path
@@ -115,8 +115,14 @@ class Engine(Protocol):
         """Write the shell command that would start this again, without the engine."""
         ...
 
-    def packages(self, image: str) -> tuple[str, ...]:
-        """List what is installed where the model runs, as `name==version`; nothing where that cannot be told."""
+    def packages(self, image: str, cancel: Cancel) -> tuple[str, ...]:
+        """List what is installed where the model runs, as `name==version`; nothing where that cannot be told.
+
+        Raises
+        ------
+        EngineError
+            If the engine itself fails, or `cancel` is asked before there is an answer.
+        """
         ...
 
     def gpus_in_use(self) -> frozenset[str]:

@@ -86,7 +86,7 @@ class LocalEngine:
             *("env", "-i", "-C", str(changed.scratch), *settings, *_command(changed)),
         )
 
-    def packages(self, image: str) -> tuple[str, ...]:
+    def packages(self, image: str, cancel: Cancel) -> tuple[str, ...]:
         return tuple(sorted({f"{found.name}=={found.version}" for found in distributions()}))
 
     def gpus_in_use(self) -> frozenset[str]:

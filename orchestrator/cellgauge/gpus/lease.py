@@ -59,6 +59,7 @@ class Lessor:
         *,
         wait: float | None = None,
         busy: Callable[[], Collection[str]] = lambda: (),
+        queued: Callable[[], None] = lambda: None,
     ) -> Iterator[tuple[Device, ...]]:
         """Wait for devices, and hold them until the end of the block.
 
@@ -74,12 +75,14 @@ class Lessor:
             Seconds after which to give up with a GpuError; None: never.
         busy
             UUIDs of devices on which a container runs: not leased, whoever holds their locks.
+        queued
+            Told once, where they cannot be had at once.
         """
         if never := self.fits(count, memory_mb):
             raise GpuError(never, f"Name other GPUs with --gpus. {OTHERWISE}", lasting=True)
         lease = Lease(self, count, memory_mb, busy)
         try:
-            lease.wait(cancel, wait)
+            lease.wait(cancel, wait, queued)
             yield lease.devices
         finally:
             lease.close()
@@ -121,15 +124,18 @@ class Lease:
             while stacks:
                 stacks.popitem()[1].close()
 
-    def wait(self, cancel: Callable[[], bool], limit: float | None) -> None:
+    def wait(self, cancel: Callable[[], bool], limit: float | None, queued: Callable[[], None]) -> None:
         """Collect until there is enough."""
-        started, pause = time.monotonic(), 0.05
+        started, pause, told = time.monotonic(), 0.05, False
         while not cancel():
             if self.collect():
                 return
             left = 1.0 if limit is None else started + limit - time.monotonic()
             if left <= 0:
                 raise GpuError(self._told(limit or 0), f"Try later, or name others with --gpus. {OTHERWISE}")
+            if not told:
+                queued()
+                told = True
             pause = 0.1 if self.gates else min(1.0, pause * 1.2)
             time.sleep(min(left, pause * (1 + secrets.randbelow(100) / 100) / 2))
         raise Stopped

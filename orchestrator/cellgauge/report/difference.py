@@ -5,8 +5,8 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from cellgauge.report.words import printable
 from cellgauge.reproduce import Difference
+from cellgauge.words import printable
 
 
 def render(found: Difference) -> RenderableType:

@@ -3,8 +3,9 @@
 from collections import Counter
 from typing import Any, Literal
 
+from cellgauge import plan as planning
 from cellgauge.report import progress
-from cellgauge.specs import Job, Run, ScoreValue, Scoring, Spec, State, TaskResult
+from cellgauge.specs import Job, Run, RunRecord, ScoreValue, Scoring, Spec, State, TaskResult
 from cellgauge.store import Store
 from cellgauge_model.contract import Param
 
@@ -25,6 +26,10 @@ class Entry(Spec):
     """`pending`: the run goes on, and has not done this yet."""
     reason: str = ""
     job: str | None = None
+    seen: bool = False
+    """True if the model was trained on this dataset."""
+    limit_cells: int | None = None
+    """Of so many cells, drawn from the dataset: not comparable with scores of all."""
     warnings: tuple[str, ...] = ()
     """What the model or the task wants its reader to know."""
     scores: tuple[ScoreValue, ...] = ()
@@ -57,17 +62,15 @@ def collect(run: Run, store: Store) -> Document:
     plan = run.plan
     jobs = {job.id: job for job in plan.jobs}
     entries = [Entry(state="not_applicable", **skip.model_dump()) for skip in plan.skips]
-    instead = ("pending", "the run goes on") if progress.alive(run) else ("cancelled", "the run ended before this")
+    missing = _missing(run)
     records = {job: store.intact(job) for job in jobs}
     for scoring in plan.scorings:
-        result, record = store.intact_result(scoring.id), records[scoring.job]
-        if scoring.id in run.failures:
-            entries.append(_entry(scoring, jobs[scoring.job], None, *run.failures[scoring.id]))
-        elif result and result.output and record and result.output != record.output_of(scoring.dataset):
-            gone = "its job was computed again since, and this was not scored again"
-            entries.append(_entry(scoring, jobs[scoring.job], None, "cancelled", gone))
-        else:
-            entries.append(_entry(scoring, jobs[scoring.job], result, *instead))
+        result, instead = _found(scoring, records[scoring.job], store), missing[scoring.job]
+        if scoring.id in run.failures and not (result and result.run > run.id):  # ids begin with the time
+            result, instead = None, run.failures[scoring.id]
+        elif result is None and store.intact_result(scoring.id):
+            instead = ("cancelled", "its job was computed again since, and this was not scored again")
+        entries.append(_entry(scoring, jobs[scoring.job], result, *instead))
     dataset, model, task = (
         {name: place for place, name in enumerate(names)} for names in (plan.datasets, plan.models, plan.tasks)
     )
@@ -88,6 +91,21 @@ def collect(run: Run, store: Store) -> Document:
     )
 
 
+def _missing(run: Run) -> dict[str, tuple[Any, str]]:
+    """Say of each job why a result of it may not be there."""
+    instead = ("pending", "the run goes on") if progress.alive(run) else ("cancelled", "the run ended before this")
+    only = run.asked.only if run.asked else None
+    left_out = ("cancelled", "it was not to be tried again, and there is no result of it as it is made now")
+    return {job.id: instead if only is None or planning.place(job) in only else left_out for job in run.plan.jobs}
+
+
+def _found(scoring: Scoring, record: RunRecord | None, store: Store) -> TaskResult | None:
+    """Find a result; before version 2 none said which output it is of, nor was a job computed twice."""
+    if record is None or record.schema_version == 1:
+        return store.intact_result(scoring.id)
+    return store.score_of(scoring, record)
+
+
 def _entry(scoring: Scoring, job: Job, result: TaskResult | None, state: Any, reason: str) -> Entry:
     return Entry(
         model=scoring.model,
@@ -100,6 +118,8 @@ def _entry(scoring: Scoring, job: Job, result: TaskResult | None, state: Any, re
         state=result.state if result else state,
         reason=result.reason if result else reason,
         job=scoring.job,
+        seen=scoring.seen,
+        limit_cells=scoring.limit_cells,
         warnings=result.warnings if result else (),
         scores=result.scores if result else (),
     )

@@ -8,9 +8,12 @@ from rich.table import Table
 from rich.text import Text
 
 from cellgauge import plan as planning
-from cellgauge.report.words import printable
-from cellgauge.specs import Job, Plan, RunRecord, Scoring, Skip, Spec
-from cellgauge.store import REUSABLE, Store
+from cellgauge.attempts import RECORD
+from cellgauge.pipeline import Reuse
+from cellgauge.report import label
+from cellgauge.specs import REUSABLE, Job, Plan, RunRecord, Scoring, Skip, Spec
+from cellgauge.store import Store
+from cellgauge.words import printable
 
 ABSENT = "–"
 
@@ -44,25 +47,31 @@ class Explanation(Spec):
     skips: tuple[Skip, ...] = ()
 
 
-def make(plan: Plan, store: Store) -> Explanation:
-    """Explain every job of a plan, and every scoring of it."""
+def make(plan: Plan, store: Store, reuse: Reuse) -> Explanation:
+    """Explain every job of a plan, and every scoring of it.
+
+    Parameters
+    ----------
+    reuse
+        What `pipeline.reusable` says: the verdicts, of which this tells the reasons.
+    """
     found: list[Explained] = []
     for job in plan.jobs:
-        found.append(_job(job, store))
+        found.append(_job(job, store, job.id in reuse.jobs))
         scorings = [scoring for scoring in plan.scorings if scoring.job == job.id]
-        found += [_scoring(scoring, store, found[-1].reused) for scoring in scorings]
+        found += [_scoring(one, store, found[-1].reused, one.id in reuse.scorings) for one in scorings]
     return Explanation(explained=tuple(found), skips=plan.skips)
 
 
-def _job(job: Job, store: Store) -> Explained:
-    what = f"{job.model}:{job.variant} on {', '.join(one.name for one in job.datasets)}, seed {job.seed}"
+def _job(job: Job, store: Store, reused: bool) -> Explained:
+    what = label.job(job)
     record = store.intact(job.id)
     mine = planning.fields_of(job)
     if record is not None:
         fields = tuple(_compare(mine, planning.fields_of(record.job)))
-        reused, reason = _verdict(record, store)
+        reason = f"is used again: kept since {record.started}, and every field agrees" if reused else _why(record)
         return Explained(what=what, id=job.id, reused=reused, reason=reason, kept=job.id, fields=fields)
-    if (store.job_folder(job.id) / "record.json").exists():
+    if (store.job_folder(job.id) / RECORD).exists():
         return Explained(what=what, id=job.id, reused=False, reason="runs: its record is damaged")
     others = (store.intact(one) for one in store.job_ids())
     near = [one.job for one in others if one is not None and _alike(one.job, job)]
@@ -75,13 +84,12 @@ def _job(job: Job, store: Store) -> Explained:
     return Explained(what=what, id=job.id, reused=False, reason=reason, kept=nearest.id, fields=fields)
 
 
-def _verdict(record: RunRecord, store: Store) -> tuple[bool, str]:
-    if record.state not in REUSABLE:
-        tries = len(record.attempts) + 1
-        return False, f"runs again: it ended as {record.state.replace('_', ' ')} ({record.reason}), after {tries} tries"
-    if not store.whole(record):
-        return False, "runs again: its output was deleted"
-    return True, f"is used again: kept since {record.started}, and every field agrees"
+def _why(record: RunRecord) -> str:
+    """Say why a job that is kept runs again."""
+    if record.state in REUSABLE:
+        return "runs again: its output was deleted"
+    tries = len(record.attempts) + 1
+    return f"runs again: it ended as {record.state.replace('_', ' ')} ({record.reason}), after {tries} tries"
 
 
 def _alike(one: Job, other: Job) -> bool:
@@ -89,8 +97,11 @@ def _alike(one: Job, other: Job) -> bool:
     return (one.model, names[0]) == (other.model, names[1])
 
 
-def _scoring(scoring: Scoring, store: Store, job_reused: bool) -> Explained:
+def _scoring(scoring: Scoring, store: Store, job_reused: bool, reused: bool) -> Explained:
     what = f"{scoring.task} of it"
+    if reused:
+        reason = "is used again: every field agrees"
+        return Explained(what=what, id=scoring.id, reused=True, reason=reason, kept=scoring.id)
     result = store.intact_result(scoring.id)
     if result is None or not job_reused:
         near = _nearest_result(scoring, store) if job_reused else None
@@ -99,10 +110,10 @@ def _scoring(scoring: Scoring, store: Store, job_reused: bool) -> Explained:
             reason = "is scored again: task, its version, label columns or the scoring libraries differ"
         fields = _compare(planning.scoring_fields(scoring), planning.scoring_fields(near)) if near else ()
         return Explained(what=what, id=scoring.id, reused=False, reason=reason, fields=tuple(fields))
+    reason = "is scored again: its job was computed again since, and this is of the output before"
     if result.state not in REUSABLE:
         reason = f"is scored again: it ended as {result.state.replace('_', ' ')} ({result.reason})"
-        return Explained(what=what, id=scoring.id, reused=False, reason=reason)
-    return Explained(what=what, id=scoring.id, reused=True, reason="is used again: every field agrees", kept=scoring.id)
+    return Explained(what=what, id=scoring.id, reused=False, reason=reason)
 
 
 def _nearest_result(scoring: Scoring, store: Store) -> Scoring | None:

@@ -1,6 +1,6 @@
 """Shows a plan before it runs: what runs, what is reused, what is skipped and why."""
 
-from collections.abc import Iterator, Set
+from collections.abc import Iterator, Mapping
 from typing import Literal
 
 from rich import box
@@ -8,7 +8,11 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from cellgauge.images import UNBUILT
+from cellgauge.pipeline import Reuse
+from cellgauge.report import label
 from cellgauge.specs import Job, Plan, Skip, Spec
+from cellgauge.words import printable
 
 
 class PlannedJob(Spec):
@@ -16,6 +20,8 @@ class PlannedJob(Spec):
 
     job: Job
     action: Literal["run", "reuse"]
+    problem: str = ""
+    """Why it cannot run here: `run` would record that, and go on."""
     tasks: dict[str, Literal["score", "reuse"]]
 
 
@@ -29,13 +35,22 @@ class Outline(Spec):
     skips: tuple[Skip, ...]
 
 
-def make(plan: Plan, jobs: Set[str], scorings: Set[str]) -> Outline:
-    """Compare a plan with the ids of the jobs and scorings that are there."""
+def make(plan: Plan, reuse: Reuse, lacking: Mapping[str, str]) -> Outline:
+    """Compare a plan with what is there.
+
+    Parameters
+    ----------
+    lacking
+        Job → why it cannot run here.
+    """
     tasks: dict[str, dict[str, Literal["score", "reuse"]]] = {job.id: {} for job in plan.jobs}
     for scoring in plan.scorings:
-        tasks[scoring.job][scoring.task] = "reuse" if scoring.id in scorings else "score"
+        tasks[scoring.job][scoring.task] = "reuse" if scoring.id in reuse.scorings else "score"
     found = tuple(
-        PlannedJob(job=job, action="reuse" if job.id in jobs else "run", tasks=tasks[job.id]) for job in plan.jobs
+        PlannedJob(job=job, action="reuse", tasks=tasks[job.id])
+        if job.id in reuse.jobs
+        else PlannedJob(job=job, action="run", problem=lacking.get(job.id, ""), tasks=tasks[job.id])
+        for job in plan.jobs
     )
     return Outline(planned=len(plan.scorings) + len(plan.skips), jobs=found, skips=plan.skips)
 
@@ -47,14 +62,18 @@ def render(outline: Outline) -> RenderableType:
         table.add_column(name, overflow="fold")
     for one in outline.jobs:
         job = one.job
-        model = job.model if job.variant == "default" else f"{job.model}:{job.variant}"
-        unbuilt = " (image to be made)" if job.image.startswith("unbuilt:") else ""
+        model = label.model(job.model, job.variant, job.changed)
+        state = "cannot run" if one.problem else one.action
+        unbuilt = " (image to be made)" if job.image.startswith(UNBUILT) and not one.problem else ""
         tasks = ", ".join(name if action == "score" else f"{name} (reuse)" for name, action in one.tasks.items())
         datasets = ", ".join(item.name for item in job.datasets)
-        table.add_row(job.id[:8], model, datasets, str(job.seed), one.action + unbuilt, tasks)
-    runs = sum(one.action == "run" for one in outline.jobs)
-    total = f"{outline.planned} results planned; jobs to run: {runs}, reused: {len(outline.jobs) - runs}; "
-    return Group(table, *_skips(outline), Text(f"{total}results skipped: {len(outline.skips)}", style="bold"))
+        table.add_row(job.id[:8], Text(model), datasets, str(job.seed), state + unbuilt, tasks)
+    reused, stuck = (sum(one.action == "reuse" for one in outline.jobs), sum(bool(one.problem) for one in outline.jobs))
+    total = f"{outline.planned} results planned; jobs to run: {len(outline.jobs) - reused - stuck}, reused: {reused}"
+    total += f", that cannot run: {stuck}" if stuck else ""
+    problems = dict.fromkeys((one.job.model, one.problem) for one in outline.jobs if one.problem)
+    told = [Text(f"{model} cannot run: {printable(problem)}", style="red") for model, problem in problems]
+    return Group(table, *told, *_skips(outline), Text(f"{total}; results skipped: {len(outline.skips)}", style="bold"))
 
 
 def _skips(outline: Outline) -> Iterator[Text]:

@@ -1,7 +1,9 @@
 """Tells how far runs are, from what they wrote down: also those of another process."""
 
 import time
+from contextlib import suppress
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Literal
 
 from rich import box
@@ -10,10 +12,15 @@ from rich.table import Table
 from rich.text import Text
 
 from cellgauge import events
+from cellgauge.errors import StorageError
 from cellgauge.owner import Owner
-from cellgauge.report.words import printable
-from cellgauge.specs import Run, Spec
+from cellgauge.report import label
+from cellgauge.specs import REUSABLE, Run, Spec
 from cellgauge.store import Store
+from cellgauge.words import printable
+
+RECENT = 20
+"""Runs that are looked at where none is named."""
 
 
 class Running(Spec):
@@ -37,11 +44,15 @@ class Status(Spec):
     started: str
     state: Literal["preparing", "running", "complete", "incomplete", "cancelled", "failed", "died"]
     """`died`: it was killed; the same command goes on from there."""
+    reason: str = ""
+    """Why it failed."""
     jobs: int
     done: int
     failed: int
     results: int
+    """All that were planned."""
     scored: int
+    """Those among them that are `ok` or do not apply."""
     running: tuple[Running, ...] = ()
     failures: tuple[str, ...] = ()
     """Which jobs failed, and how."""
@@ -59,32 +70,47 @@ def look(run: Run, store: Store) -> Status:
     running: dict[str, Running] = {}
     finished: dict[str, events.Event] = {}
     scored = set()
+    names = {job.id: label.job(job) for job in run.plan.jobs}
     for one in events.read(store.run_file(run.id, "events.jsonl")):
-        what = f"{one.model}:{one.variant} on {one.dataset} (seed {one.seed})"
         if one.event == "started" and one.job:
             since = now - datetime.fromisoformat(one.time).replace(tzinfo=UTC).timestamp()
-            running[one.job] = Running(job=one.job, what=what, seconds=round(since, 1), gpus=one.gpus)
+            running[one.job] = Running(job=one.job, what=names.get(one.job, ""), seconds=round(since, 1), gpus=one.gpus)
         elif one.event == "progress" and one.job in running:
             running[one.job] = running[one.job].model_copy(update={"done": one.done, "total": one.total})
         elif one.event == "finished" and one.job:
             running.pop(one.job, None)
             finished[one.job] = one
-        elif one.event == "scored" and one.state == "ok":
+        elif one.event == "scored" and one.state in REUSABLE:
             scored.add((one.job, one.dataset, one.task))
-    bad = [one for one in finished.values() if one.state not in ("ok", "not_applicable")]
+    bad = [one for one in finished.values() if one.state not in REUSABLE]
     return Status(
         run=run.id,
         command=run.command,
         started=run.started,
         state=("running" if run.prepared else "preparing") if alive(run) else run.outcome or "died",
+        reason=run.reason,
         jobs=len(run.plan.jobs),
         done=len(finished),
         failed=len(bad),
-        results=len(run.plan.scorings),
-        scored=len(scored),
+        results=len(run.plan.scorings) + len(run.plan.skips),
+        scored=len(scored) + len(run.plan.skips),
         running=tuple(running.values()) if alive(run) else (),
-        failures=tuple(f"{one.model}:{one.variant} on {one.dataset}: {one.state}: {one.reason}" for one in bad),
+        failures=tuple(f"{names.get(one.job or '', '')}: {one.state}: {one.reason}" for one in bad),
     )
+
+
+def running(store: Store) -> dict[str, Path]:
+    """Find the folders that jobs run in now: several of one start share one."""
+    found: dict[str, Path] = {}
+    for id in store.run_ids()[-RECENT:]:
+        with suppress(StorageError):  # one damaged file must not hide the others
+            run = store.run(id)
+            for one in events.read(store.run_file(id, "events.jsonl")) if run and alive(run) else ():
+                if one.event == "started" and one.job:
+                    found[one.job] = Path(one.folder)
+                elif one.event == "finished" and one.job:
+                    found.pop(one.job, None)
+    return {job: folder for job, folder in found.items() if folder.exists()}
 
 
 def table(found: list[Status]) -> RenderableType:
@@ -109,6 +135,8 @@ def detail(one: Status) -> RenderableType:
         far = f", {job.done} of {job.total}" if job.done is not None else ""
         on = f" on {', '.join(job.gpus)}" if job.gpus else ""
         lines.append(Text(f"  running: {job.what}, {job.seconds:.0f} s{far}{on}  [{job.job[:8]}]"))
+    if one.reason:
+        lines.append(Text(f"  {printable(one.reason)}", style="red"))
     if one.state == "died":
         lines.append(Text("  it was killed; the same command, or `cellgauge retry`, goes on from there"))
     lines += [Text(f"  failed: {printable(text)}", style="red") for text in one.failures]

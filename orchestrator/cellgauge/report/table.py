@@ -8,7 +8,8 @@ from rich.table import Table
 from rich.text import Text
 
 from cellgauge.report.document import Document, Entry
-from cellgauge.report.words import printable
+from cellgauge.report.label import model as model_label
+from cellgauge.words import printable
 from cellgauge_tasks import Task
 
 
@@ -21,6 +22,8 @@ def render(document: Document, tasks: Mapping[str, Task]) -> RenderableType:
         parts.append(_table(dataset, entries, tasks, document.baselines))
     if document.baselines:
         parts.append(Text("† a baseline: what a claim has to beat", style="dim"))
+    if any(entry.seen for entry in document.results):
+        parts.append(Text("‡ was trained on this dataset: these scores say little of others", style="dim"))
     return Group(*parts, *_notes(document), summary(document))
 
 
@@ -57,9 +60,8 @@ def _table(dataset: str, entries: list[Entry], tasks: Mapping[str, Task], baseli
 
 def _label(entry: Entry, baselines: Collection[str]) -> str:
     """Name a row: the model, a baseline's mark, its variant, and what was set for this run."""
-    name = entry.model if entry.variant == "default" else f"{entry.model}:{entry.variant}"
-    settings = "".join(f" {key}={value}" for key, value in entry.changed.items())
-    return name + ("\u00a0†" if entry.model in baselines else "") + settings
+    marks = ("\u00a0†" if entry.model in baselines else "") + ("\u00a0‡" if entry.seen else "")
+    return model_label(entry.model, entry.variant, entry.changed, marks)
 
 
 def _headline(task: str, tasks: Mapping[str, Task], entries: Iterable[Entry]) -> Mapping[str, str]:
@@ -82,6 +84,10 @@ def _value(entry: Entry | None, metric: str) -> Text:
 
 def _notes(document: Document) -> Iterator[Text]:
     """Say why there is no score, and what there is to know; results with the same reason together."""
+    limited = {one.dataset: one.limit_cells for one in document.results if one.limit_cells}
+    for dataset, cells in limited.items():
+        text = f"{dataset}: only {cells:,} of its cells (--limit-cells): not comparable with scores of all"
+        yield Text(text, style="bold red")
     reasons: dict[tuple[str, str, str, str], list[str]] = {}
     for entry in document.results:
         where = (entry.model, entry.dataset)

@@ -4,7 +4,7 @@ The two messages that cross into a container, `RunRequest` and `RunResult`, are 
 """
 
 from cellgauge.specs.asked import Asked, Changes, Limits, relaxations
-from cellgauge.specs.base import GeneIds, MatrixKind, Name, Relaxation, Spec, State, Verb, identity
+from cellgauge.specs.base import REUSABLE, GeneIds, MatrixKind, Name, Relaxation, Spec, State, Verb, identity
 from cellgauge.specs.datasets import (
     Dataset,
     DatasetEntry,
@@ -38,6 +38,7 @@ from cellgauge.specs.results import (
 )
 
 __all__ = [
+    "REUSABLE",
     "Asked",
     "Attempt",
     "Changes",

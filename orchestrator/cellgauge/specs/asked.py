@@ -112,10 +112,14 @@ class Asked(Spec):
     """True: all datasets of a model variant in one start."""
     allow: tuple[Relaxation, ...] = ()
     changes: Changes = Changes()
+    jobs: int = Field(default=1, ge=1)
+    """Starts of models at once."""
     retries: int = Field(default=2, ge=0)
     """Further attempts after an infrastructure fault."""
     refresh: bool = False
     """True: nothing that is there is used again."""
+    limit_cells: int | None = Field(default=None, gt=0)
+    """At most so many cells of each dataset: for trying things out, since the scores compare with nothing."""
     only: tuple[str, ...] | None = None
     """Jobs, as `plan.place` names them; None: all that the plan needs."""
 

@@ -27,6 +27,8 @@ State = Literal[
     "cancelled",
 ]
 """How a planned cell ended."""
+REUSABLE: tuple[State, ...] = ("ok", "not_applicable")
+"""States that another attempt would not change."""
 Relaxation = Literal["network", "writable-root"]
 """What can be allowed to a model beyond the sandbox."""
 

@@ -1,10 +1,9 @@
 """What a `datasets.yaml` says, and what of a dataset is shown to a model."""
 
-from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from cellgauge.specs.base import LATIN, SLOT, GeneIds, MatrixKind, Name, Spec, identity
 
@@ -103,6 +102,13 @@ class DatasetEntry(Spec):
     seen_by: tuple[Name, ...] = ()
     """Models that were trained on these cells, so that their scores here say little."""
 
+    @field_validator("source")
+    @classmethod
+    def _is_somewhere(cls, source: str | tuple[str, ...]) -> str | tuple[str, ...]:
+        if not source or (isinstance(source, tuple) and "" in source):
+            raise ValueError("is empty")
+        return source
+
     @model_validator(mode="after")
     def _roles_are_there(self) -> "DatasetEntry":
         for name, split in self.splits.items():
@@ -184,7 +190,7 @@ class View(Spec):
     rows: Rows | None = None
     """Absent: every cell."""
 
-    @cached_property
+    @property
     def id(self) -> str:
         """Hash over all of it."""
         return identity(self.model_dump())

@@ -53,6 +53,10 @@ class Scoring(Spec):
     seed: int
     scored_with: dict[str, str] = {}
     """Versions of the libraries that score."""
+    seen: bool = False
+    """True if the model was trained on this dataset, as its manifest or the catalogue says."""
+    limit_cells: int | None = None
+    """Of so many cells, drawn from the dataset: not comparable with a score of all."""
 
 
 class Skip(Spec):

@@ -169,9 +169,11 @@ class Run(Spec):
     """UTC, ISO 8601; empty while it runs, and for ever if it was killed."""
     outcome: Literal["", "complete", "incomplete", "cancelled", "failed"] = ""
     """How it ended: with every planned result, without some, because somebody stopped it, or with an error."""
+    reason: str = ""
+    """Of one that failed: the error."""
     prepared: bool = True
-    """False as long as a detached run looks for images and lays out its plan."""
+    """False of a detached run while it gets its images and lays out its plan, and for ever if it ended there."""
     failures: dict[str, tuple[State, str]] = {}
-    """Scorings that failed in this run though an earlier run's result is kept: with `--refresh`."""
+    """Scorings that failed in this run though a good result of an earlier run is kept: with `--refresh`."""
     plan: Plan
     cellgauge: str

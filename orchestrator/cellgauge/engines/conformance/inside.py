@@ -7,7 +7,7 @@ from pathlib import Path
 from unittest.mock import patch
 
 from cellgauge.engines.conformance.bench import CELLS, Bench, needs
-from cellgauge.engines.launch import Engine, environment
+from cellgauge.engines.launch import Cancel, Engine, environment
 
 SECRET = "not for models"  # noqa: S105
 OURS = {"CELLGAUGE_OWNER", "CELLGAUGE_JOB"}
@@ -22,7 +22,7 @@ class Inside(Bench):
         assert isinstance(engine.check(), str)
         assert engine.check().strip(), "check() says which engine this is"
         assert all(isinstance(uuid, str) for uuid in engine.gpus_in_use())
-        packages = engine.packages(self.image())
+        packages = engine.packages(self.image(), Cancel())
         wrong = [line for line in packages if not re.fullmatch(r"[\w.-]+==[\w.+!-]+", line)]
         assert not wrong, "packages() lists name==version"
         assert list(packages) == sorted(set(packages)), "packages() lists each once, in order"

@@ -1,0 +1,201 @@
+"""Decides which cells of a dataset a model gets: those it may be trained on, or as many as were asked for.
+
+What is drawn is drawn by a hash of seed and cell id (or group), not by a random generator: the same cells come out
+on every machine, with every version of numpy, and in whatever order a file holds its cells.
+"""
+
+import hashlib
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Any
+
+from cellgauge.data import check
+from cellgauge.errors import DatasetError
+from cellgauge.specs import Dataset, Rows, Split
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+
+def kept(dataset: Dataset, rows: Rows | None) -> "NDArray[np.bool_]":
+    """Tell for each cell of a dataset, in its order, whether a view with these rules holds it.
+
+    Parameters
+    ----------
+    rows
+        With a split, the cells that may be trained on; then, with a limit, at most so many of them, of each value of
+        `stratify` its share, and one at least if there is room. Cells without a value are a stratum of their own.
+
+    Returns
+    -------
+    Shape (cells,), bool.
+
+    Raises
+    ------
+    DatasetError
+        If no cell is left, or a value that is named does not occur.
+    """
+    import numpy as np
+
+    if rows is None:
+        return np.ones(dataset.n_cells, dtype=bool)
+    columns = {**dataset.spec.obs, **rows.columns}
+    found = _split(dataset, rows.split, columns)[0] if rows.split else np.ones(dataset.n_cells, dtype=bool)
+    if rows.limit is None or rows.limit >= found.sum():
+        return found
+    left = np.flatnonzero(found)
+    cells, words = _read(dataset, rows.stratify, columns)
+    strata = words[left] if rows.stratify else np.full(len(left), None)
+    drawn = left[_drawn(strata, _ranks(cells[left], f"limit {rows.seed}"), rows.limit, least=1)]
+    found = np.zeros(dataset.n_cells, dtype=bool)
+    found[drawn] = True
+    return found
+
+
+def split(dataset: Dataset, split: Split) -> "tuple[NDArray[np.bool_], NDArray[np.bool_]]":
+    """Tell for each cell of a dataset, in its order, whether a model may be trained on it, and whether it is tested.
+
+    A cell without a value in the role that decides is neither.
+
+    Returns
+    -------
+    Two of shape (cells,), bool: training and test. No cell is in both, and neither is empty.
+
+    Raises
+    ------
+    DatasetError
+        If one of the two would be empty, or a value that is named does not occur.
+    """
+    return _split(dataset, split, dataset.spec.obs)
+
+
+def _split(dataset: Dataset, split: Split, columns: Mapping[str, str]) -> "tuple[NDArray[np.bool_], NDArray[np.bool_]]":
+    cells, words = _read(dataset, split.by or split.stratify, columns)
+    if split.test:
+        train, test = _by_values(dataset, split, words)
+    elif split.by:
+        train, test = _by_groups(dataset, split, words)
+    else:
+        train, test = _by_cells(split, cells, words)
+    for mask, what in ((train, "to train on"), (test, "to test on")):
+        if not mask.any():
+            hint = "Change the split in the catalogue entry, or its fraction."
+            raise DatasetError(f"dataset '{dataset.spec.name}': the split leaves no cell {what}", hint)
+    return train, test
+
+
+def _read(dataset: Dataset, role: str | None, columns: Mapping[str, str]) -> tuple[Any, Any]:
+    """Read the cells' ids, and what a role says of each: words, None where it says nothing."""
+    import numpy as np
+    import pandas as pd
+
+    if role is not None and role not in columns:
+        hint = f"Name it under obs in its catalogue entry; there are: {', '.join(columns) or 'none'}."
+        raise DatasetError(f"dataset '{dataset.spec.name}' has no role '{role}'", hint)
+    with check.reopen(dataset) as file:
+        cells = file.cells()
+        if role is None:
+            return cells, np.full(len(cells), None)
+        column = file.obs([columns[role]])[columns[role]]
+    missing = pd.isna(column).to_numpy()
+    words = np.empty(len(cells), dtype=object)
+    words[:] = [None if gone else str(one) for one, gone in zip(column, missing, strict=True)]
+    return cells, words
+
+
+def _by_values(dataset: Dataset, split: Split, words: Any) -> "tuple[NDArray[np.bool_], NDArray[np.bool_]]":
+    import numpy as np
+
+    there = {one for one in words if one is not None}
+    if lacking := [value for value in (*split.test, *split.train) if value not in there]:
+        listed = ", ".join(sorted(there)[:12]) + (", …" if len(there) > 12 else "")
+        raise DatasetError(
+            f"dataset '{dataset.spec.name}': no cell has the {split.by} '{lacking[0]}', which its split names",
+            f"There are: {listed}.",
+        )
+    tested, trained = set(split.test), set(split.train) or there - set(split.test)
+    train = np.array([one in trained for one in words], dtype=bool)
+    return train, np.array([one in tested for one in words], dtype=bool)
+
+
+def _by_groups(dataset: Dataset, split: Split, words: Any) -> "tuple[NDArray[np.bool_], NDArray[np.bool_]]":
+    import numpy as np
+
+    groups = np.array(sorted({one for one in words if one is not None}), dtype=object)
+    if len(groups) < 2:
+        raise DatasetError(
+            f"dataset '{dataset.spec.name}': {split.by} has {len(groups)} value(s), and to hold some out takes two",
+            "Split by another role, or by none.",
+        )
+    order = np.argsort(_ranks(groups, f"split {split.seed}"))
+    tested = set(groups[order[: _share(split, len(groups))]])
+    test = np.array([one in tested for one in words], dtype=bool)
+    return ~test & np.array([one is not None for one in words], dtype=bool), test
+
+
+def _by_cells(split: Split, cells: Any, words: Any) -> "tuple[NDArray[np.bool_], NDArray[np.bool_]]":
+    import numpy as np
+
+    test = np.zeros(len(cells), dtype=bool)
+    test[_drawn(words, _ranks(cells, f"split {split.seed}"), _share(split, len(cells)), least=0)] = True
+    return ~test, test
+
+
+def _share(split: Split, count: int) -> int:
+    """Say how many of some things are held out: one at least, and never all."""
+    return min(max(round((split.fraction or 0) * count), 1), count - 1)
+
+
+def _ranks(names: Iterable[object], key: str) -> "NDArray[np.bytes_]":
+    """Give each name a number that looks random, and is the same wherever it is computed."""
+    import numpy as np
+
+    words = [f"{key}\0{one}".encode() for one in names]
+    return np.array([hashlib.blake2b(one, digest_size=15).hexdigest() for one in words])
+
+
+def _drawn(strata: Any, ranks: Any, count: int, *, least: int) -> "NDArray[np.int64]":
+    """Draw so many of each stratum that the shares are kept; returns positions."""
+    import numpy as np
+
+    codes: dict[str | None, int] = {}
+    for one in sorted({one for one in strata if one is not None}):
+        codes[one] = len(codes)
+    codes[None] = len(codes)
+    coded = np.array([codes[one] for one in strata], dtype=np.int64)
+    order = np.lexsort((ranks, coded))
+    sizes = np.bincount(coded, minlength=len(codes))
+    starts = np.cumsum(sizes) - sizes
+    taken = apportioned(sizes, count, least)
+    return np.concatenate([order[start : start + many] for start, many in zip(starts, taken, strict=True)])
+
+
+def apportioned(sizes: "NDArray[np.int64]", count: int, least: int = 0) -> "NDArray[np.int64]":
+    """Share out seats by the method of the largest remainder (Hamilton's).
+
+    Parameters
+    ----------
+    sizes
+        Shape (parties,), int64.
+    count
+        Seats, at most as many as the sum of `sizes`.
+    least
+        Seats for each that is not empty, if there are enough for all.
+
+    Returns
+    -------
+    Shape (parties,), int64; sums to `count`, and none has more than its size.
+    """
+    import numpy as np
+
+    total, never = max(int(sizes.sum()), 1), np.iinfo(np.int64).min
+    exact = sizes * count  # in units of 1/total of a seat, so that no rounding decides
+    found = exact // total
+    if count >= least * np.count_nonzero(sizes):
+        found = np.maximum(found, np.minimum(sizes, least))
+    while (missing := count - int(found.sum())) != 0:
+        if missing > 0:
+            found[np.argmax(np.where(found < sizes, exact - found * total, never))] += 1
+        else:
+            found[np.argmax(np.where(found > np.minimum(sizes, least), found * total - exact, never))] -= 1
+    return found

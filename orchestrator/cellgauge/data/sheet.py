@@ -1,0 +1,180 @@
+"""A view's file while it is written: laid out in full at first, then filled with rows in whatever order they come.
+
+HDF5 makes the file and everything in it but the values; where these lie is asked of it, and they are written there
+past it. So cells can be shuffled without ever being in memory together.
+"""
+
+import errno
+import os
+import shutil
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from cellgauge.data import h5ad, seal
+from cellgauge.errors import DatasetError
+
+if TYPE_CHECKING:
+    import numpy as np
+    import pandas as pd
+    from numpy.typing import NDArray
+
+SAMPLES = 16
+"""Rows that are looked at again once all is written."""
+
+
+class Place(NamedTuple):
+    """Where values lie in the file."""
+
+    data: int
+    indices: int
+    end: int
+
+
+class Sheet:
+    """A file with room for every row; several threads may write rows at once."""
+
+    def __init__(self, path: Path, handle: int, place: Place, bounds: "NDArray[np.int64]") -> None:
+        self._path, self._handle, self._place, self._bounds = path, handle, place, bounds
+        self._samples: dict[int, tuple[Any, Any]] = {}
+
+    def fill(self, to: "NDArray[np.int64]", block: Any) -> None:
+        """Write the rows of a block.
+
+        Parameters
+        ----------
+        to
+            The place of each row in the view; -1 leaves it out.
+        block
+            CSR float32, rows x genes.
+
+        Raises
+        ------
+        OSError
+            If it cannot be written.
+        """
+        import numpy as np
+
+        rows = np.flatnonzero(to >= 0)
+        if not len(rows):
+            return
+        starts, stops, at = block.indptr[rows], block.indptr[rows + 1], self._bounds[to[rows]]
+        indices = block.indices.astype("<i4", copy=False)
+        for place, values in ((self._place.data, block.data.astype("<f4", copy=False)), (self._place.indices, indices)):
+            self._scatter(memoryview(values).cast("B"), place + 4 * at, 4 * starts, 4 * stops)
+        if len(self._samples) < SAMPLES:
+            start, stop = starts[0], stops[0]
+            self._samples[int(to[rows[0]])] = block.data[start:stop].copy(), indices[start:stop].copy()
+
+    def _scatter(self, values: memoryview, places: Any, starts: Any, stops: Any) -> None:
+        handle, put = self._handle, os.pwrite
+        for at, start, stop in zip(places.tolist(), starts.tolist(), stops.tolist(), strict=True):
+            while start < stop and (written := put(handle, values[start:stop], at)) < stop - start:
+                start, at = start + written, at + written  # a full disk takes a part, and complains the next time
+
+    def finish(self, cells: Sequence[str]) -> str:
+        """Have it all on the disk, read it again as anybody would, and return its checksum.
+
+        Raises
+        ------
+        DatasetError
+            If it does not hold what was written.
+        """
+        import h5py
+        import numpy as np
+
+        with ThreadPoolExecutor(1, thread_name_prefix="disk") as pool:
+            synced = pool.submit(os.fsync, self._handle)
+            checksum = seal.checksum(self._path)  # while the disk is busy
+            synced.result()
+        with h5ad.open(self._path, vouched=True) as again:  # it is our own
+            sizes = again.row_sizes("X")
+            whole = sizes is not None and np.array_equal(sizes, np.diff(self._bounds))
+            whole = whole and again.cells().tolist() == list(cells)
+        with h5py.File(self._path, "r", locking="best-effort") as file:
+            for row, (data, indices) in self._samples.items():
+                start, stop = self._bounds[row], self._bounds[row + 1]
+                whole = whole and np.array_equal(file["X/data"][start:stop], data)
+                whole = whole and np.array_equal(file["X/indices"][start:stop], indices)
+        if not whole:
+            raise DatasetError(f"{self._path}: the view was not written whole", "Check the disk, and try again.")
+        return checksum
+
+
+@contextmanager
+def laid_out(path: Path, obs: "pd.DataFrame", var: "pd.DataFrame", sizes: "NDArray[np.int64]") -> Iterator[Sheet]:
+    """Make a h5ad with room for the values of every row, and open it.
+
+    Parameters
+    ----------
+    sizes
+        How many values each row will have.
+
+    Raises
+    ------
+    OSError
+        If it cannot be made, or the disk has not enough room.
+    """
+    import numpy as np
+
+    bounds = np.concatenate([[0], np.cumsum(sizes)])
+    # HDF5 on a full disk fails late and noisily, in destructors too; so the disk is asked first.
+    needed = 8 * int(bounds[-1]) + 8 * len(bounds) + 256 * (len(obs) + len(var))
+    if shutil.disk_usage(path.parent).free < needed:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
+    try:
+        place = _made(path, obs, var, bounds)
+    except RuntimeError as problem:  # what h5py makes of a write that failed when a file is closed
+        raise OSError(errno.EIO, str(problem).splitlines()[0], str(path)) from problem
+    handle = os.open(path, os.O_RDWR | os.O_CLOEXEC)
+    try:
+        if place.end:
+            _reserve(handle, place.end)
+        yield Sheet(path, handle, place, bounds)
+    finally:
+        os.close(handle)
+
+
+def _reserve(handle: int, size: int) -> None:
+    """Take the room on the disk now, so that a full one says so before hours of work."""
+    try:
+        os.posix_fallocate(handle, 0, size)
+    except OSError as problem:
+        if problem.errno not in (errno.EOPNOTSUPP, errno.EINVAL):  # some network file systems cannot
+            raise
+
+
+def _made(path: Path, obs: "pd.DataFrame", var: "pd.DataFrame", bounds: "NDArray[np.int64]") -> Place:
+    import h5py
+    import numpy as np
+    from anndata.io import write_elem
+
+    total = int(bounds[-1])
+    with h5py.File(path, "x", locking="best-effort") as file:
+        file.attrs.update({"encoding-type": "anndata", "encoding-version": "0.1.0"})
+        for name, content in (("obs", obs), ("var", var)):
+            write_elem(file, name, content)
+        for name in ("layers", "obsm", "obsp", "uns", "varm", "varp"):
+            write_elem(file, name, {})
+        matrix = file.create_group("X")
+        matrix.attrs.update({"encoding-type": "csr_matrix", "encoding-version": "0.1.0"})
+        matrix.attrs["shape"] = np.array([len(obs), len(var)], dtype="<i8")
+        matrix["indptr"] = bounds.astype("<i4" if total < 2**31 else "<i8")
+        kinds = (("data", h5py.h5t.IEEE_F32LE), ("indices", h5py.h5t.STD_I32LE))
+        data, indices = (_room(matrix, name, kind, total) for name, kind in kinds)
+    return Place(data, indices, max(data, indices) + 4 * total if total else 0)
+
+
+def _room(group: Any, name: str, kind: Any, length: int) -> int:
+    """Make a dataset in one piece, take its room at once, and say where in the file that begins."""
+    import h5py
+
+    how = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
+    how.set_layout(h5py.h5d.CONTIGUOUS)
+    how.set_alloc_time(h5py.h5d.ALLOC_TIME_EARLY)
+    how.set_fill_time(h5py.h5d.FILL_TIME_NEVER)
+    how.set_obj_track_times(False)
+    made = h5py.h5d.create(group.id, name.encode(), kind, h5py.h5s.create_simple((length,)), how)
+    return int(made.get_offset() or 0)

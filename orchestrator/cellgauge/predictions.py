@@ -1,0 +1,86 @@
+"""Checks what a model predicted, trusting nothing: no links, no other files, no sizes, no names."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from cellgauge.errors import ContractViolation
+from cellgauge.outputs import ARRAY_LIMIT, opened, short
+from cellgauge_model.contract import PREDICTION, Item
+
+OBJECTS = 10_000
+ROOM, SLACK = 256 << 20, 8
+"""Bytes that all of it may take once it is read: this, and so many times what was asked for."""
+
+
+def check(output: Path, item: Item, genes: Sequence[str]) -> tuple[int, int]:
+    """Check an item's prediction and return its shape.
+
+    Raises
+    ------
+    ContractViolation
+        If a requested condition is missing, an unknown one or an unknown gene is there, or a value is not finite.
+    """
+    import h5py
+
+    with opened(output / item.name, PREDICTION, ARRAY_LIMIT) as file:
+        try:
+            with h5py.File(file, "r") as content:
+                _refuse_tricks(content, item, genes)
+                return _checked(content, item, genes)
+        except ContractViolation:
+            raise
+        except Exception as problem:  # h5py raises many kinds on a damaged file
+            raise ContractViolation(f"{PREDICTION} cannot be read: {short(problem)}") from problem
+
+
+def _refuse_tricks(content: Any, item: Item, genes: Sequence[str]) -> None:
+    """Refuse whatever would make HDF5 open another file, or fill memory and time from a tiny one."""
+    import h5py
+
+    asked = sum(max(1, condition.n_cells) for condition in item.conditions) * len(genes)
+    room = ROOM + SLACK * 4 * asked
+    waiting, objects = [content], 0
+    while waiting:
+        group = waiting.pop()
+        for name in group:
+            objects += 1
+            if not isinstance(group.get(name, getlink=True), h5py.HardLink):
+                raise ContractViolation(f"{PREDICTION}: {short(f'{group.name}/{name}')} is a link")
+            child = group[name]
+            if isinstance(child, h5py.Group):
+                waiting.append(child)
+            elif isinstance(child, h5py.Dataset):
+                if child.external or child.is_virtual:
+                    raise ContractViolation(f"{PREDICTION}: {short(child.name)} lies in another file")
+                room -= child.nbytes
+            # A group can hold itself, or be held by many, so that there is no end.
+            if room < 0 or objects > OBJECTS:
+                raise ContractViolation(f"{PREDICTION} holds far more than was asked for, from {short(child.name)} on")
+
+
+def _checked(content: Any, item: Item, genes: Sequence[str]) -> tuple[int, int]:
+    import numpy as np
+    from anndata.io import read_elem
+
+    matrix = content["X"]
+    if not hasattr(matrix, "dtype") or matrix.dtype != np.float32 or matrix.ndim != 2:
+        raise ContractViolation(f"{PREDICTION}: X is not a dense float32 matrix")
+    rows, columns = read_elem(content["obs"]), read_elem(content["var"]).index
+    if matrix.shape != (len(rows), len(columns)):
+        raise ContractViolation(
+            f"{PREDICTION}: X has shape {matrix.shape}, obs and var say {(len(rows), len(columns))}"
+        )
+    if not columns.is_unique or not set(columns) <= set(genes):
+        raise ContractViolation(f"{PREDICTION}: var holds repeated genes, or genes that the input does not have")
+    if "condition" not in rows:
+        raise ContractViolation(f"{PREDICTION}: obs has no column 'condition'")
+    asked, given = {condition.id for condition in item.conditions}, set(rows["condition"].astype(str))
+    if asked != given:
+        wrong = sorted(asked ^ given)[0]
+        raise ContractViolation(
+            f"{PREDICTION}: condition '{short(wrong)}' is {'missing' if wrong in asked else 'unknown'}"
+        )
+    if not np.isfinite(matrix[()]).all():
+        raise ContractViolation(f"{PREDICTION} holds NaN or infinite values")
+    return matrix.shape  # type: ignore[no-any-return]

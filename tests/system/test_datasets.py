@@ -1,0 +1,141 @@
+"""Datasets as a person meets them: added, pulled from an S3 store or a web server, checked, used and pruned."""
+
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+import yaml
+from servers import Web
+from servers import store as s3_store
+from support import make_cells
+
+
+@pytest.fixture
+def here(tmp_path, monkeypatch):
+    """A folder with a made file, a cache of its own, and no way to Docker."""
+    monkeypatch.setenv("CELLGAUGE_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("CELLGAUGE_ENGINE", "local")
+    make_cells().write_h5ad(tmp_path / "made.h5ad")
+    return tmp_path
+
+
+@pytest.fixture
+def web():
+    server = Web()
+    yield server
+    server.close()
+
+
+def cellgauge(folder, *words, fails=None, **environment):
+    process = subprocess.run(
+        [sys.executable, "-m", "cellgauge", *map(str, words)],
+        cwd=folder,
+        text=True,
+        capture_output=True,
+        timeout=200,
+        env={**os.environ, **environment},
+    )
+    assert process.returncode == (fails or 0), process.stdout + process.stderr
+    assert "Traceback" not in process.stderr
+    return process.stdout
+
+
+def document(*arguments, **more):
+    return json.loads(cellgauge(*arguments, "--json", **more))
+
+
+def catalogue(folder, **entries):
+    path = folder / "my.yaml"
+    plain = {"organism": "Homo sapiens", "gene_ids": "symbol", "obs": {"cell_type": "label"}}
+    path.write_text(yaml.safe_dump({"datasets": {name: {**plain, **fields} for name, fields in entries.items()}}))
+    return path
+
+
+def test_a_file_is_added_with_one_command_and_used_with_the_next(here):
+    found = document(here, "datasets", "add", "made.h5ad", "--name", "mine", "--yes")
+    assert found["entry"]["organism"] == "Homo sapiens"
+    assert found["entry"]["obs"]["donor"] == "donor"
+    written = (here / "datasets.yaml").read_text()
+    assert 4 <= len(written.split("mine:\n")[1].splitlines()) <= 9
+    ran = document(here, "run", "-m", "pca", "-d", "mine", "-t", "embedding", "--catalog", "datasets.yaml")
+    assert ran["states"] == {"ok": 1}
+    cellgauge(here, "datasets", "add", "made.h5ad", "--name", "mine", "--yes", fails=3)
+
+
+def test_a_dataset_comes_from_s3_once_and_its_checksum_is_recorded(here):
+    content = (here / "made.h5ad").read_bytes()
+    with s3_store(here) as (address, client):
+        client.create_bucket(Bucket="open")
+        client.put_object(Bucket="open", Key="a/made.h5ad", Body=content, ACL="public-read")
+        mine = catalogue(here, far={"source": "s3://open/a/made.h5ad"})
+        there = {"AWS_ENDPOINT_URL": address}
+        assert document(here, "datasets", "show", "far", "--catalog", mine)["path"] is None
+        (pulled,) = document(here, "datasets", "pull", "far", "--record", "--catalog", mine, **there)["pulled"]
+    assert (pulled["n_cells"], pulled["size"]) == (60, len(content))
+    entry = yaml.safe_load(mine.read_text())["datasets"]["far"]
+    assert (entry["sha256"], entry["size"]) == (pulled["sha256"], len(content))
+    # The store is gone now, and nobody asks for it.
+    ran = document(here, "run", "-m", "pca", "-d", "far", "-t", "embedding", "--catalog", mine)
+    assert ran["states"] == {"ok": 1}
+
+
+def test_a_dataset_that_cannot_be_had_stops_no_other(here, web):
+    mine = catalogue(here, near={"source": "made.h5ad"}, far={"source": f"{web.root}/nothing.h5ad"})
+    ran = document(here, "run", "-m", "pca", "-d", "near,far", "-t", "embedding", "--catalog", mine, fails=1)
+    assert ran["planned"] == 2
+    assert ran["states"] == {"infrastructure": 1, "ok": 1}
+    (lost,) = [one for one in ran["results"] if one["dataset"] == "far"]
+    assert "404" in lost["reason"]
+    cellgauge(here, "run", "-m", "pca", "-d", "far", "-t", "embedding", "--catalog", mine, fails=4)
+
+
+def test_a_plan_pulls_nothing(here, web):
+    address = web.put("made.h5ad", (here / "made.h5ad").read_bytes())
+    mine = catalogue(here, far={"source": address})
+    told = document(here, "plan", "-m", "pca", "-d", "far", "-t", "embedding", "--catalog", mine)
+    assert told["planned"] == 1
+    assert web.asked == []
+
+
+def test_scores_of_some_of_the_cells_say_so(here):
+    mine = catalogue(here, near={"source": "made.h5ad"})
+    words = ["run", "-m", "pca", "-d", "near", "-t", "embedding", "--catalog", mine, "--limit-cells", "30"]
+    (one,) = document(here, *words)["results"]
+    assert one["limit_cells"] == 30
+    assert {score["n_cells"] for score in one["scores"]} == {30}
+    assert "not comparable" in cellgauge(here, "show")
+    (whole,) = document(here, *words[:-2])["results"]
+    assert (whole["limit_cells"], whole["job"] == one["job"]) == (None, False)
+
+
+def test_the_cache_is_listed_verified_and_pruned(here, web):
+    mine = catalogue(here, far={"source": web.put("made.h5ad", (here / "made.h5ad").read_bytes())})
+    (pulled,) = document(here, "datasets", "pull", "far", "--catalog", mine)["pulled"]
+    (entry,) = [one for one in document(here, "datasets", "du") if one["kind"] == "files"]
+    assert (entry["name"], entry["in_use"]) == (pulled["sha256"], False)
+    assert all(one["good"] for one in document(here, "datasets", "verify"))
+    with open(pulled["path"], "r+b") as file:
+        file.seek(100)
+        file.write(b"damaged")
+    assert "damaged" in cellgauge(here, "datasets", "verify", fails=1)
+    assert document(here, "datasets", "show", "far", "--catalog", mine)["path"] is None
+    document(here, "datasets", "pull", "far", "--catalog", mine)
+    assert document(here, "datasets", "prune", "--keep", "0")["left"] == 0
+    assert document(here, "datasets", "du") == []
+
+
+def test_a_file_is_checked_by_itself_and_against_an_entry(here):
+    assert cellgauge(here, "datasets", "check", "made.h5ad").endswith("errors: 0, warnings: 0\n")
+    mine = catalogue(here, wrong={"source": "made.h5ad", "organism": "Mus musculus", "gene_ids": "ensembl"})
+    found = document(here, "datasets", "check", "made.h5ad", "--dataset", "wrong", "--catalog", mine, fails=1)
+    assert any(one["severity"] == "error" and "gene" in one["message"] for one in found)
+    (here / "broken.h5ad").write_bytes((here / "made.h5ad").read_bytes()[:3000])
+    assert "error" in cellgauge(here, "datasets", "check", "broken.h5ad", fails=1)
+
+
+def test_datasets_open_in_python(here):
+    catalogue(here, near={"source": "made.h5ad"})
+    script = "import cellgauge.datasets as d; a = d.load('near', catalogs=['my.yaml'], backed=True); print(a.shape)"
+    assert subprocess.check_output([sys.executable, "-c", script], cwd=here, text=True) == "(60, 40)\n"
