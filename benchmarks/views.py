@@ -149,10 +149,12 @@ def compared(path: Path, plain: Path, folder: Path, *, disk: bool, gene_ids: str
     found = Compared([], [], [], 0)
 
     def ready(path: Path) -> None:
-        # A virtual machine gets memory faster that it has just given back: so each of the three follows a copy.
-        copied(plain, folder, kept=False)
-        if disk:
-            forget(path)
+        # A virtual machine gets memory faster that it has just given back: so each of the three follows two copies.
+        for _ in range(2):
+            copied(plain, folder, kept=False)
+            if disk:
+                forget(plain)
+                forget(path)
 
     for _ in range(ROUNDS):
         ready(plain)

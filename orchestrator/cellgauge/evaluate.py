@@ -12,8 +12,7 @@ from cellgauge.engines import Cancel
 from cellgauge.pantry import Pantry
 from cellgauge.pipeline import Prepared, Reuse
 from cellgauge.schedule import Start
-from cellgauge.specs import Job, RunRecord, Scoring, State, TaskResult
-from cellgauge.store import REUSABLE
+from cellgauge.specs import REUSABLE, Job, RunRecord, Scoring, State, TaskResult
 from cellgauge.worker import Ended, Kit, Queued, Started, Worker
 
 TICK = 1.0

@@ -22,6 +22,8 @@ from cellgauge_model.contract import RunResult
 
 LONGEST_PAUSE = 30.0
 """Seconds between two attempts, at most."""
+FEW = 0.8
+"""A share of genes below which the reader of a score is told."""
 THERE = "/{job}"
 """Stands for the job's folder, which has another name while the job runs."""
 
@@ -204,7 +206,11 @@ def _accept(one: Given, output: Path, verb: Verb, result: RunResult) -> ItemReco
     else:
         shape = predictions.check(output, one.item, one.genes)
     digest = outputs.digest(output, name, verb)  # our own: what the model says of itself is not evidence
-    return ItemRecord(name=name, state="ok", shape=shape, sha256=digest, **_told(result))
+    found = ItemRecord(name=name, state="ok", shape=shape, sha256=digest, genes=one.coverage, **_told(result))
+    if one.coverage and one.coverage.share < FEW:
+        few = f"only {one.coverage.kept:,} of {one.coverage.given:,} genes have an id that the model takes"
+        return found.model_copy(update={"warnings": (few, *found.warnings)})
+    return found
 
 
 def _told(result: RunResult | None) -> dict[str, object]:

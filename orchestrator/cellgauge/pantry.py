@@ -45,6 +45,7 @@ class Pantry:
         self._asker = ThreadPoolExecutor(2, thread_name_prefix="packages")
         self._made: dict[object, Future[Any]] = {}
         self._failures: Counter[object] = Counter()
+        self._closed = False
         self._lock = threading.Lock()
         for job in jobs:
             for one in job.datasets:
@@ -78,17 +79,18 @@ class Pantry:
 
     def packages(self, image: str) -> str:
         """The hash of the list of packages of an image; empty where the image cannot tell."""
-        future = self._packages(image)
         try:
-            return str(self._wait(future))
+            return str(self._wait(self._packages(image)))
         except CancelledError:
             return ""
         except EngineError:
-            self._forget(("packages", image), future)
+            self._forget(("packages", image))
             return ""
 
     def close(self) -> None:
         """Drop what nobody needs any more; after Ctrl-C nobody waits for a large view either."""
+        with self._lock:
+            self._closed = True
         self._maker.shutdown(wait=not self._cancel.asked, cancel_futures=True)
         self._asker.shutdown(wait=True, cancel_futures=True)  # it hears of Ctrl-C, and has a container to remove
 
@@ -110,9 +112,8 @@ class Pantry:
         def make() -> Given:
             path = view.write(dataset, one.view, self._cache)
             cells = view.cells(dataset, one.view)
-            return Given(
-                item=Item(name=one.name, data=f"{one.name}.h5ad"), files={f"{one.name}.h5ad": path}, cells=cells
-            )
+            name = f"{one.name}.h5ad"
+            return Given(Item(name=one.name, data=name), {name: path}, cells, coverage=view.coverage(path))
 
         return self._once(self._maker, ("view", one.name, one.view.id), make)
 
@@ -132,12 +133,15 @@ class Pantry:
     def _once(self, pool: ThreadPoolExecutor, key: object, make: Callable[[], Any]) -> "Future[Any]":
         with self._lock:
             if key not in self._made:
+                if self._closed:
+                    raise CancelledError
                 self._made[key] = pool.submit(make)
             return self._made[key]
 
-    def _forget(self, key: object, failed: "Future[Any]") -> None:
+    def _forget(self, key: object) -> None:
         """Have what failed made again for whoever asks next, a few times: an engine may have been away."""
         with self._lock:
-            self._failures[key] += 1
-            if self._failures[key] < TRIES and self._made.get(key) is failed:
+            made = self._made.get(key)
+            if made is not None and made.done() and self._failures[key] < TRIES - 1:  # else somebody asks already
+                self._failures[key] += 1
                 del self._made[key]

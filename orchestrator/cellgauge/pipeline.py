@@ -186,7 +186,8 @@ def _runnable(
             with same[model.spec.image or model.spec.name]:  # two models of one image pull it once
                 return image_of(model)
         except ImageError as problem:
-            return problem
+            # A new one, since that one holds on to all that it came through: the files of a build.
+            return ImageError(problem.message, problem.hint, lasting=problem.lasting, phase=problem.phase)
 
     answers: dict[str, images.Runnable | EngineError] = {}
     broken: list[BaseException] = []

@@ -158,8 +158,11 @@ def why_not(model: ModelSpec, choice: DatasetChoice, task: Task, device: str = "
     if leaked := [role for role in model.obs_roles if dataset.obs[role] in scored]:
         return f"the model sees {', '.join(leaked)}, which the task scores"
     for role in model.obs_roles:
-        if told := [scored for scored in task.roles if scored in choice.tells.get(role, ())]:
-            return f"the model sees {role}, from which {', '.join(told)} can be told, which the task scores"
+        for told in task.roles:
+            if told in choice.tells.get(role, ()):
+                return f"the model sees {role}, from which {told} can be told, which the task scores"
+            if role in choice.tells.get(told, ()):  # a coarser label is most of a label
+                return f"the model sees {role}, which follows from {told}, which the task scores"
     return ""
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from cellgauge.disk import copy, link
 from cellgauge.engines import Engine, Launch
 from cellgauge.errors import EngineError
-from cellgauge.specs import Changes, Job, Limits, Model
+from cellgauge.specs import Changes, Coverage, Job, Limits, Model
 from cellgauge_model import contract
 from cellgauge_model.contract import Item, RunRequest
 
@@ -24,6 +24,8 @@ class Given:
     """The ids of the view's cells."""
     genes: Sequence[str] = ()
     """The names of the view's genes; needed for `predict` alone."""
+    coverage: Coverage | None = None
+    """How many of the dataset's genes the view holds."""
 
 
 @dataclass(frozen=True)

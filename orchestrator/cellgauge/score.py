@@ -12,8 +12,8 @@ import cellgauge
 from cellgauge import outputs, provenance
 from cellgauge.data import view
 from cellgauge.errors import CellgaugeError, ContractViolation, StorageError
-from cellgauge.specs import Dataset, RunRecord, ScoreValue, Scoring, State, TaskResult
-from cellgauge.store import REUSABLE, Store
+from cellgauge.specs import REUSABLE, Dataset, RunRecord, ScoreValue, Scoring, State, TaskResult
+from cellgauge.store import Store
 from cellgauge_tasks import NotApplicable, Task
 
 if TYPE_CHECKING:

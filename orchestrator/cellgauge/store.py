@@ -28,8 +28,7 @@ from cellgauge.attempts import RECORD
 from cellgauge.disk import explained
 from cellgauge.errors import StorageError
 from cellgauge.history import History, note
-from cellgauge.specs import REUSABLE as REUSABLE
-from cellgauge.specs import Run, RunRecord, Scoring, TaskResult, identity
+from cellgauge.specs import REUSABLE, Run, RunRecord, Scoring, TaskResult, identity
 from cellgauge_model.contract import CELLS, EMBEDDING, PREDICTION, write_atomically
 
 M = TypeVar("M", bound=BaseModel)

@@ -78,6 +78,24 @@ class TestRecovered:
         adata.X = sp.csr_matrix(np.log1p(truth / np.asarray(adata.obs["n"])[:, None]))
         assert (counts(tmp_path / "d.h5ad", adata, Matrix(kind="log1p", total_counts=totals)) == truth).all()
 
+    def test_empty_cells_have_no_say_in_the_common_target(self, tmp_path):
+        adata = make_cells()
+        truth = adata.X.toarray()
+        truth[:31] = 0  # more than half of them
+        truth[31] *= 2
+        total = truth.sum(axis=1)
+        total[:31] = 1
+        adata.X = sp.csr_matrix(np.log1p(truth / total[:, None] * 1e4))
+        adata.obs["n"] = total
+        assert (counts(tmp_path / "d.h5ad", adata, Matrix(kind="log1p", total_counts="n")) == truth).all()
+
+    def test_a_zero_that_is_stored_is_not_the_smallest_value(self, tmp_path):
+        adata = make_cells()
+        truth = adata.X.toarray()
+        adata.X = sp.csr_matrix(np.log1p(truth))
+        adata.X.data[0] = truth[0, adata.X.indices[0]] = 0
+        assert (counts(tmp_path / "d.h5ad", adata, Matrix(kind="log1p")) == truth).all()
+
     def test_no_count_at_all_is_no_reason_to_fail(self, tmp_path):
         adata = make_cells()
         adata.X = sp.csr_matrix(adata.shape, dtype="float32")

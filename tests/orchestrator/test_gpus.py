@@ -16,6 +16,7 @@ import pytest
 
 from cellgauge import gpus
 from cellgauge.errors import GpuError
+from cellgauge.gpus.lock import Lock
 from support import listed_gpus
 
 HOLDER = """
@@ -191,6 +192,28 @@ def test_sharers_fit_by_declared_memory(tmp_path):
         assert "is leased to pid" in refused(lessor, mb=1).message
 
 
+def test_the_first_sharer_minds_the_containers_of_others(tmp_path):
+    lessor = lend(tmp_path, share=True, count=1)
+    assert "is used by a running container" in refused(lessor, mb=1000, busy=lambda: ["GPU-00"]).message
+
+
+def test_a_share_that_nobody_can_read_is_the_whole_device(tmp_path):
+    lessor = lend(tmp_path, share=True, count=1)
+    with lessor.lease(1, 10_000, never):
+        (slot,) = lessor.folder.glob("*.share")
+        slot.write_text("nonsense\n")
+        assert "80,000 of 80,000 MB promised" in refused(lessor, mb=1000).message
+
+
+def test_a_lock_on_a_file_that_was_removed_excludes_nobody_and_is_not_had(tmp_path):
+    with ExitStack() as stack:
+        old = Lock(tmp_path / "locks" / "one.lock", stack)
+        old.path.unlink()
+        assert not old.take()
+        assert Lock(old.path, stack).take()
+        assert not old.take(), "others open another file by now"
+
+
 def test_any_user_may_lock_whatever_the_umask(tmp_path):
     lessor = lend(tmp_path, share=True)
     before = os.umask(0o077)
@@ -246,6 +269,15 @@ def test_memory_that_others_use_without_a_lease_counts(tmp_path, free, mb, fits)
             assert devices == lessor.devices
     else:
         assert f"{free:,} of 80,000 MB free" in refused(lessor, mb=mb).message
+
+
+def test_whoever_has_to_wait_is_told_once_and_nobody_else(tmp_path):
+    lessor, told = lend(tmp_path, count=1), []
+    with lessor.lease(1, 0, never, queued=lambda: told.append("at once")):
+        asked = iter([False] * 4 + [True])
+        with pytest.raises(gpus.Stopped), lessor.lease(1, 0, lambda: next(asked), queued=lambda: told.append("later")):
+            pass
+    assert told == ["later"]
 
 
 def test_waiting_is_called_off_and_leaves_nothing_locked(tmp_path):

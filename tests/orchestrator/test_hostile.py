@@ -73,12 +73,14 @@ def test_a_folder_that_became_a_link_is_not_followed(tmp_path):
     assert disk.used([tmp_path / "link", tmp_path / "large" / "file"], NO_END) == 0
 
 
-def test_what_is_reclaimed_is_open_to_us_and_starts_as_nobody_else(place):
+@pytest.mark.parametrize("mode", [0o6755, 0o4755, 0o2755])
+def test_what_is_reclaimed_is_open_to_us_and_starts_as_nobody_else(place, mode):
     with as_nobody():
         inner = place / "job" / "closed" / "inner"
         inner.mkdir(parents=True)
         (inner / "program").touch()
-        (inner / "program").chmod(0o6755)
+        (inner / "program").chmod(mode)
+        assert stat.S_IMODE((inner / "program").stat().st_mode) == mode
         (inner / "link").symlink_to("/etc/passwd")
         (inner / "secret").touch()
         (inner / "secret").chmod(0)
@@ -173,6 +175,12 @@ class TestLimits:
         end = pick_engine("local").run(start, Cancel())
         assert (end.code, end.disk_full) == (1, True)
 
+    def test_what_a_process_left_closed_is_opened_at_its_end(self, launch):
+        start = launch(8).model_copy(update={"command": (sys.executable, "-c", CLOSE)})
+        assert pick_engine("local").run(start, Cancel()).code == 0
+        assert stat.S_IMODE((start.output / "closed").stat().st_mode) == 0o700
+        assert stat.S_IMODE((start.output / "closed" / "program").stat().st_mode) == 0o755
+
     def test_a_file_that_grew_too_long_breaks_the_contract(self, launch):
         for code in (-25, 153):
             assert ended(Exit(code=code), None, "", launch(1).limits)[0] == "contract_violation"
@@ -189,6 +197,14 @@ import os
 for n in range(3):
     open(os.environ["CELLGAUGE_OUTPUT"] + f"/{n}", "wb").write(bytes(1 << 20))
 raise SystemExit(1)
+"""
+CLOSE = """
+import os
+os.chdir(os.environ["CELLGAUGE_OUTPUT"])
+os.mkdir("closed")
+open("closed/program", "w").close()
+os.chmod("closed/program", 0o4755)
+os.chmod("closed", 0)
 """
 
 

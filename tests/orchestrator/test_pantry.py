@@ -58,6 +58,13 @@ def test_an_engine_that_never_answers_is_not_asked_for_ever(pantry):
     assert engine.asked == TRIES
 
 
+def test_who_asks_after_the_end_is_told_nothing_and_stops_nothing(pantry):
+    shelf = pantry(Asked(EngineError("away"), ("a==1",)))
+    assert shelf.packages(IMAGE) == ""
+    shelf.close()
+    assert shelf.packages(IMAGE) == ""
+
+
 def test_closing_waits_for_whoever_asks_since_it_has_a_container_to_remove(pantry):
     begun, removed = threading.Event(), threading.Event()
 

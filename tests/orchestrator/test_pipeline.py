@@ -27,10 +27,15 @@ def keep(store, state="ok", **fields):
         return store.keep(folder, made_record(state=state, job=JOB, **fields))
 
 
-def test_bad_data_is_an_error_before_anything_starts(lab):
+def test_bad_data_stops_no_other_and_is_an_error_where_there_is_no_other(lab):
     good, bad = lab.dataset("d"), [lab.dataset(name, obs={"cell_type": "nothing"}) for name in ("e", "f")]
+    unusable = lab.prepare(datasets=(good, *bad)).unusable
+    assert [(name, "obs has no column 'nothing'" in one.message) for name, one in unusable.items()] == [
+        ("e", True),
+        ("f", True),
+    ]
     with pytest.raises(DatasetError) as caught:
-        lab.prepare(datasets=(good, *bad))
+        lab.prepare(datasets=bad)
     assert caught.value.message.count("obs has no column 'nothing'") == 2
 
 

@@ -222,7 +222,9 @@ def test_a_model_does_not_see_what_tells_what_is_scored():
     told = plan.make([chosen(made)], [data(found, tells={"batch": ("cell_type",)})], [TASKS["clustering"]], [1])
     assert told.jobs == ()
     assert "the model sees batch, from which cell_type can be told" in told.skips[0].reason
-    assert len(one(chosen(made), data(found, tells={"cell_type": ("batch",)})).jobs) == 1
+    follows = plan.make([chosen(made)], [data(found, tells={"cell_type": ("batch",)})], [TASKS["clustering"]], [1])
+    assert "the model sees batch, which follows from cell_type" in follows.skips[0].reason
+    assert len(one(chosen(made), data(found, tells={"batch": ("donor",)})).jobs) == 1
 
 
 class TestGeneIds:

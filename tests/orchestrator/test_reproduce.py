@@ -13,7 +13,7 @@ from cellgauge.specs import Run
 from cellgauge_model import contract
 from cellgauge_tasks import find
 from lab import task
-from support import embed_view, listed_gpus, made_model
+from support import embed_view, listed_gpus, made_model, make_cells
 
 EMBEDDING = {"embedding": find()["embedding"]}
 
@@ -97,6 +97,31 @@ def test_an_output_that_differs_agrees_as_far_as_the_manifest_promises(lab, dete
     assert (found.identical, found.agrees) == (False, agrees)
     assert ("another shape" in found.reason) == (columns == 1)
     assert found.scores, "they are told, and decide nothing"
+
+
+def test_the_scores_of_another_output_are_its_own(lab):
+    def noise(launch):
+        embed_view(launch)
+        path = launch.output / "d" / "embedding.npy"
+        np.save(path, np.random.default_rng(0).normal(size=np.load(path).shape).astype("float32"))
+        return 0
+
+    assert any(one.kept != one.now for one in again(lab, ran(lab), noise).scores)
+
+
+def test_an_output_that_was_changed_since_it_was_checked_is_compared_with_nothing(lab):
+    record = ran(lab)
+    (path,) = (lab.store.root / "jobs").rglob("embedding.npy")
+    np.save(path, np.load(path) + 1)
+    with pytest.raises(UsageError, match="was changed since it was checked"):
+        again(lab, record)
+
+
+def test_another_file_of_the_dataset_is_refused(lab):
+    record = ran(lab)
+    make_cells(seed=99).write_h5ad(lab.folder / "d.h5ad")
+    with pytest.raises(UsageError, match="is another file than that of the job"):
+        again(lab, record)
 
 
 def test_a_failure_does_not_agree(lab):

@@ -3,6 +3,7 @@
 import json
 import threading
 import time
+from concurrent.futures import CancelledError
 
 import pytest
 
@@ -11,7 +12,9 @@ from cellgauge.engines.function import FunctionEngine
 from cellgauge.errors import StorageError
 from cellgauge.evaluate import Advanced, Started, evaluate
 from cellgauge.pipeline import Reuse
+from cellgauge.schedule import Start
 from cellgauge.scorers import Scorers
+from cellgauge.worker import Worker
 from lab import finished
 from support import begin_item, embed_view, write_item
 
@@ -91,21 +94,36 @@ class TestStopping:
         class Stoppable(FunctionEngine):
             def run(self, launch, cancel):
                 begun.append(launch)
+                if len(begun) == 2:
+                    threading.Timer(0.3, cancel.ask).start()
                 while not cancel.asked:
                     cancel.sleep(10)
                 return Exit(code=143, cancelled=True)
 
         prepared = lab.prepare(datasets=("d", "e", "f", "g"))
-        timer = threading.Timer(0.5, cancel.ask)
-        timer.start()
         began = time.monotonic()
         happened = lab.run(prepared, engine=Stoppable(embed_view), slots=2, cancel=cancel)
-        timer.join()
         assert time.monotonic() - began < 10
         assert len(begun) == 2
         assert [one.state for one in finished(happened)] == ["cancelled", "cancelled"]
         assert lab.document(prepared).states == {"cancelled": 4}
         assert not list((lab.store.root / "jobs").glob(".*~*"))
+
+    def test_a_job_whose_view_is_being_made_is_cancelled_and_does_not_begin(self, lab):
+        cancel, prepared = Cancel(), lab.prepare()
+
+        class Slow:
+            def given(self, job):
+                cancel.ask()
+                raise CancelledError
+
+            def packages(self, image):
+                return ""
+
+        kit = lab.kit(lambda launch: pytest.fail("it began"))
+        worker = Worker(prepared, kit, Slow(), cancel, lambda said: None, threading.BoundedSemaphore(1))
+        done = worker.do(Start(prepared.plan.jobs))
+        assert ([one.state for one in done.records], done.left) == (["cancelled"], [])
 
     def test_closing_the_generator_stops_what_runs_too(self, lab):
         cancel = Cancel()

@@ -8,7 +8,7 @@ from cellgauge import owner
 from cellgauge.attempts import KEPT_ATTEMPTS
 from cellgauge.disk import link
 from cellgauge.errors import StorageError
-from cellgauge.specs import Attempt, RunRecord, Scoring
+from cellgauge.specs import Attempt, RunRecord
 from cellgauge.store import Store
 from support import a_job, made_record
 
@@ -114,9 +114,6 @@ def test_run_ids_sort_by_time(store):
 
 
 JOB = made_record().job.id
-SCORING = Scoring(
-    id="cd" * 10, job=JOB, model="m", variant="default", dataset="d", task="t", task_version="1", roles={}, seed=1
-)
 DEAD = replace(owner.me(), boot="0" * 8)
 
 

@@ -60,6 +60,15 @@ class TestContent:
         assert list(found.obs_names) == sorted(original) != original
         assert (found[original].X != made.X).nnz == 0
 
+    def test_the_genes_of_the_raw_slot_are_raws_own(self, made, tmp_path):
+        made.raw = made.copy()
+        few = made[:, 10:].copy()
+        few.X = sp.csr_matrix(few.shape, dtype="float32")
+        dataset = dataset_in(tmp_path / "d.h5ad", few, matrix={"slot": "raw"})
+        found = shown(dataset, tmp_path)
+        assert list(found.var_names) == list(made.var_names)
+        assert (in_order(dataset, found).X != made.X).nnz == 0
+
     def test_annotations_are_in_the_datasets_order(self, made_dataset, made):
         obs = view.annotations(made_dataset, view_of(made_dataset), {"cell_type": "label", "who": "donor"})
         assert list(obs["cell_type"]) == list(made.obs["label"])
@@ -223,6 +232,8 @@ class TestCache:
         path.chmod(0o644)
         path.write_bytes(good[:-1] + b"x")
         assert view.write(made_dataset, wanted, Cache(tmp_path)).read_bytes() == good
+        path.with_name("seal").write_text("")
+        assert view.write(made_dataset, wanted, Cache(tmp_path)).with_name("seal").read_text() != ""
         path.unlink()
         path.write_bytes(good)
         inode = path.stat().st_ino
@@ -249,7 +260,9 @@ class TestCache:
     def test_one_that_is_killed_while_it_writes_leaves_no_view_that_is_taken_for_whole(self, tmp_path):
         counts = sp.random(20_000, 1000, 0.2, format="csr", random_state=0, dtype="float32")
         counts.data = np.ceil(counts.data * 9)
-        dataset = dataset_in(tmp_path / "d.h5ad", anndata.AnnData(counts), {"compression": "gzip"}, obs={}, gene_columns={})
+        dataset = dataset_in(
+            tmp_path / "d.h5ad", anndata.AnnData(counts), {"compression": "gzip"}, obs={}, gene_columns={}
+        )
         process = started(dataset, tmp_path)
         while not (parts := list((tmp_path / "views").rglob("*.part"))):
             assert process.poll() is None
@@ -284,6 +297,10 @@ def test_a_dataset_without_any_count_is_a_view_without_any(tmp_path):
     adata = anndata.AnnData(sp.csr_matrix((3, 4), dtype="float32"))
     dataset = dataset_in(tmp_path / "d.h5ad", adata, obs={}, gene_columns={})
     assert shown(dataset, tmp_path).X.nnz == 0
+
+
+def test_ids_of_cells_are_keyed_so_that_nobody_can_look_up_a_barcode():
+    assert view.opaque(["a"], "k" * 64) != view.opaque(["a"], "l" * 64)
 
 
 def test_the_share_of_genes_that_could_be_named_is_told(tmp_path, made):

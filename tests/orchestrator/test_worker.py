@@ -123,11 +123,11 @@ class TestSlots:
 
         class Stoppable(FunctionEngine):
             def run(self, launch, cancel):
+                threading.Timer(0.3, cancel.ask).start()
                 while not cancel.asked:
                     cancel.sleep(10)
                 return Exit(code=143, cancelled=True)
 
-        threading.Timer(0.5, cancel.ask).start()
         prepared = lab.prepare(models=self.MODELS, site=two_gpus)
         happened = lab.run(prepared, engine=Stoppable(embed_view), site=two_gpus, slots=1, cancel=cancel)
         assert {one.state for one in finished(happened)} == {"cancelled"}
@@ -257,6 +257,16 @@ class TestGpus:
         lab.run(prepared, engine=Busy(watched), site=two_gpus, slots=2)
         assert watched.seen == [("GPU-1",)] * 2
 
+    def test_none_is_taken_while_the_engine_cannot_tell_which_are_used(self, lab, two_gpus):
+        class Away(FunctionEngine):
+            def gpus_in_use(self):
+                raise EngineError("it is being restarted")
+
+        prepared = lab.prepare(site=two_gpus, resources=GPU)
+        lab.run(prepared, engine=Away(lambda launch: pytest.fail("it ran")), site=two_gpus, gpu_wait=0.2)
+        (found,) = lab.document(prepared).results
+        assert (found.state, "is used by a running container" in found.reason) == ("infrastructure", True)
+
     def test_no_lease_outlives_its_job_however_it_ends(self, lab, two_gpus):
         ends = iter([1, 139, Exit(code=137, oom_killed=True)])
 
@@ -271,14 +281,25 @@ class TestGpus:
         with two_gpus.lessor.lease(2, 0, lambda: False, wait=0) as devices:
             assert len(devices) == 2
 
-    def test_the_loss_of_a_gpu_is_not_the_models_fault(self, lab, two_gpus, tmp_path):
-        def act(launch):
-            (tmp_path / "gpus.json").write_text((tmp_path / "gpus.json").read_text().replace(launch.gpus[0], "GPU-x"))
-            time.sleep(1.5)
-            return 139
+    @staticmethod
+    def losing(folder, then):
+        """A model whose GPU is gone by the time that it ends."""
 
+        def act(launch):
+            (folder / "gpus.json").write_text((folder / "gpus.json").read_text().replace(launch.gpus[0], "GPU-x"))
+            time.sleep(1.5)
+            return then(launch)
+
+        return act
+
+    def test_the_loss_of_a_gpu_takes_no_good_result_away(self, lab, two_gpus, tmp_path):
         prepared = lab.prepare(site=two_gpus, resources=GPU)
-        lab.run(prepared, act, site=two_gpus)
+        lab.run(prepared, self.losing(tmp_path, embed_view), site=two_gpus)
+        assert (lab.document(prepared).states, [one.state for one in lab.records()]) == ({"ok": 1}, ["ok"])
+
+    def test_the_loss_of_a_gpu_is_not_the_models_fault(self, lab, two_gpus, tmp_path):
+        prepared = lab.prepare(site=two_gpus, resources=GPU)
+        lab.run(prepared, self.losing(tmp_path, lambda launch: 139), site=two_gpus)
         (record,) = lab.records()
         assert record.state == "infrastructure"
         assert record.reason.startswith("the GPU was lost: ")

@@ -217,6 +217,26 @@ def test_retry_takes_the_model_as_it_is_now(here):
     assert json.loads(again.stdout)["states"] == {"ok": 1}
 
 
+def test_retry_keeps_to_the_limits_of_its_run_but_for_those_that_it_is_given(here):
+    words = ["-m", "quick", "--set", "quick.wait=2", "--limit", "time=0.5,memory=100MiB"]
+    assert here.run(*words).returncode == 1
+    again = json.loads(here.run("--json", command="retry").stdout)
+    assert again["states"] == {"timeout": 1}
+    mended = here.run("--limit", "time=60", "--json", command="retry")
+    assert (mended.returncode, json.loads(mended.stdout)["states"]) == (0, {"ok": 1})
+    (path,) = here.results.glob("jobs/[!.]*/*/record.json")
+    record = json.loads(path.read_text())
+    assert (record["limits"]["time"], record["limits"]["memory_mb"]) == (60, 100)
+    assert [one["state"] for one in record["attempts"]] == ["timeout", "timeout"]
+
+
+def test_retry_of_a_refresh_refreshes_nothing(here):
+    assert here.run("-m", "quick,misbehave", "--set", "misbehave.how=crash", "--refresh").returncode == 1
+    again = here.run("--json", command="retry")
+    assert (again.returncode, again.stderr.count("from the cache")) == (1, 1)
+    assert json.loads(again.stdout)["states"] == {"model_error": 1, "ok": 1}
+
+
 def test_a_refresh_that_fails_is_a_failure_and_what_was_there_stays(here):
     words = ["-m", "quick", "--limit"]
     assert here.run(*words, "time=60", "--set", "quick.wait=4").returncode == 0

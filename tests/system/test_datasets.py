@@ -7,6 +7,7 @@ import sys
 
 import pytest
 import yaml
+
 from servers import Web
 from servers import store as s3_store
 from support import make_cells

@@ -15,6 +15,7 @@ LEAST_MEMORY = 6
 
 def complete(kind: str) -> Callable[[str], list[str]]:
     """Give what completes the names of a kind."""
+
     def names(incomplete: str) -> list[str]:
         from cellgauge import catalog, settings
         from cellgauge.errors import CellgaugeError

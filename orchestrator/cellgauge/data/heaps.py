@@ -71,8 +71,9 @@ def _stands_still(file: Any, at: int, length: int) -> bool:
     while place + HEADER <= size:
         number = int.from_bytes(heap[place : place + 2], "little")
         taken = int.from_bytes(heap[place + 8 : place + HEADER], "little")
-        step = taken if number == 0 else HEADER + (taken + 7) // 8 * 8
-        if not 0 < step % 2**64 < 2**63:  # C counts in 64 bits: a size of almost 2^64 leads backwards
+        # As C counts, in 64 bits: a size of almost 2^64 is a small step, or one backwards.
+        step = taken if number == 0 else (HEADER + (taken + 7) % 2**64 // 8 * 8) % 2**64
+        if not 0 < step < 2**63:
             return True
         place += step
     return False

@@ -4,28 +4,13 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from cellgauge.data import genes
 from cellgauge.data.h5ad import H5ad
-from cellgauge.specs import Spec, View
+from cellgauge.specs import Coverage, View
 from cellgauge.specs.base import GeneIds
 
 if TYPE_CHECKING:
     import numpy as np
     import pandas as pd
     from numpy.typing import NDArray
-
-
-class Coverage(Spec):
-    """How many of a dataset's genes a view holds."""
-
-    given: int
-    """Genes of the dataset."""
-    kept: int
-    """Those that have an id of the wanted kind; of several with the same id, one."""
-    converted: bool
-    """True if the shipped table of gene ids was used."""
-
-    @property
-    def share(self) -> float:
-        return self.kept / self.given if self.given else 0.0
 
 
 class Panel(NamedTuple):

@@ -13,12 +13,11 @@ from cellgauge.data import check, panel, rows, seal
 from cellgauge.data.cache import Cache
 from cellgauge.data.counts import Counts
 from cellgauge.data.h5ad import H5ad
-from cellgauge.data.panel import Coverage
 from cellgauge.data.seal import stamp
 from cellgauge.data.sheet import Sheet, laid_out
 from cellgauge.disk import explained
 from cellgauge.errors import DatasetError
-from cellgauge.specs import Dataset, View
+from cellgauge.specs import Coverage, Dataset, View
 from cellgauge_model import contract
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ from rich.table import Table
 from rich.text import Text
 
 from cellgauge.report import label
-from cellgauge.specs import GpuUse, RunRecord, TaskResult
+from cellgauge.specs import Coverage, GpuUse, RunRecord, TaskResult
 from cellgauge.store import Store
 from cellgauge.words import printable
 
@@ -42,9 +42,14 @@ def _facts(record: RunRecord) -> dict[str, object]:
         ),
         "params": ", ".join(f"{name} = {value}" for name, value in job.params.items()),
         "image": job.image,
+        "genes": ", ".join(f"{item.name} {_named(item.genes)}" for item in record.items if item.genes),
         "warnings": "; ".join(printable(text) for item in record.items for text in item.warnings),
         "output": ", ".join(f"{item.name} {' x '.join(map(str, item.shape))}" for item in record.items if item.shape),
     }
+
+
+def _named(genes: Coverage) -> str:
+    return f"{genes.kept:,} of {genes.given:,} named{', by conversion of their ids' if genes.converted else ''}"
 
 
 def _runtime(record: RunRecord, store: Store) -> dict[str, object]:

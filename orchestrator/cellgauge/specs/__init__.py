@@ -6,6 +6,7 @@ The two messages that cross into a container, `RunRequest` and `RunResult`, are 
 from cellgauge.specs.asked import Asked, Changes, Limits, relaxations
 from cellgauge.specs.base import REUSABLE, GeneIds, MatrixKind, Name, Relaxation, Spec, State, Verb, identity
 from cellgauge.specs.datasets import (
+    Coverage,
     Dataset,
     DatasetEntry,
     DatasetSpec,
@@ -42,6 +43,7 @@ __all__ = [
     "Asked",
     "Attempt",
     "Changes",
+    "Coverage",
     "Dataset",
     "DatasetEntry",
     "DatasetSpec",

@@ -194,3 +194,18 @@ class View(Spec):
     def id(self) -> str:
         """Hash over all of it."""
         return identity(self.model_dump())
+
+
+class Coverage(Spec):
+    """How many of a dataset's genes a view holds."""
+
+    given: int
+    """Genes of the dataset."""
+    kept: int
+    """Those that have an id of the wanted kind; of several with the same id, one."""
+    converted: bool
+    """True if the shipped table of gene ids was used."""
+
+    @property
+    def share(self) -> float:
+        return self.kept / self.given if self.given else 0.0

@@ -5,6 +5,7 @@ from typing import Literal
 from cellgauge.errors import Phase
 from cellgauge.specs.asked import Asked, Limits
 from cellgauge.specs.base import Name, Spec, State
+from cellgauge.specs.datasets import Coverage
 from cellgauge.specs.plans import Job, Plan, Scoring
 from cellgauge_model.contract import Param
 
@@ -17,7 +18,10 @@ class ItemRecord(Spec):
     reason: str = ""
     shape: tuple[int, ...] = ()
     sha256: str = ""
+    genes: Coverage | None = None
+    """How many of the dataset's genes could be named to the model."""
     gene_coverage: float | None = None
+    """The share of those genes that the model knows, as it says."""
     timings: dict[str, float] = {}
     """Wall seconds by the model's own phases, as it says; likewise CPU seconds and peak memory."""
     cpu_seconds: dict[str, float] = {}
