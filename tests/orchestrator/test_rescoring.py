@@ -100,6 +100,7 @@ def test_a_score_that_was_there_before_never_stands_in_for_one_that_died(lab, fa
     lab.run(prepared, scaled(1))
     happened = lab.run(prepared, scaled(factor), refresh=True, scorers=Dying(), terms={"run": run})
     assert [(one.state, one.reason) for one in scored(happened)] == [("infrastructure", "the scoring process died")]
+    assert lab.store.result(prepared.plan.scorings[0].id).state == "ok", "nor does that one replace it"
 
 
 def test_a_score_that_failed_never_replaces_a_good_one(lab):
