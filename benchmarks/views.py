@@ -78,7 +78,7 @@ def _chosen(random: np.random.Generator, size: int) -> np.ndarray:
 
 def told(path: Path, gene_ids: str) -> str:
     """What the other process needs to know. Nothing is hashed or checked: that is not what is measured."""
-    from cellgauge.data.seal import stamp
+    from cellgauge.data.cache.seal import stamp
     from cellgauge.specs import Dataset, DatasetSpec, View
 
     spec = DatasetSpec(

@@ -5,7 +5,7 @@ import os
 import time
 
 from cellgauge import owner
-from cellgauge.data import seal
+from cellgauge.data.cache import seal
 
 CONTENT = b"cells" * 1000
 SHA256 = hashlib.sha256(CONTENT).hexdigest()

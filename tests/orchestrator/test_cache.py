@@ -6,8 +6,8 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from cellgauge.data import fetch, seal
-from cellgauge.data.cache import Cache
+from cellgauge.data import fetch
+from cellgauge.data.cache import Cache, seal
 from cellgauge.errors import FetchError, StorageError
 from servers import Web
 from shelf import CONTENT, SHA256, edit, keep

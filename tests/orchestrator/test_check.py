@@ -5,8 +5,9 @@ import json
 import h5py
 import pytest
 
-from cellgauge.data import check, rules
-from cellgauge.data.seal import stamp
+from cellgauge.data import check
+from cellgauge.data.cache.seal import stamp
+from cellgauge.data.check import rules
 from cellgauge.errors import DatasetError
 from cellgauge.specs import DatasetSpec
 from support import checked, entry

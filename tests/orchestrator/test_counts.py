@@ -8,7 +8,7 @@ import scipy.sparse as sp
 from cellgauge import catalog
 from cellgauge.data import h5ad, view
 from cellgauge.data.cache import Cache
-from cellgauge.data.counts import Counts
+from cellgauge.data.view.counts import Counts
 from cellgauge.errors import DatasetError
 from cellgauge.plan import DatasetChoice
 from cellgauge.plan import view as view_for

@@ -13,7 +13,8 @@ import scipy.sparse as sp
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cellgauge.data import h5ad, heaps
+from cellgauge.data import h5ad
+from cellgauge.data.h5ad import heaps
 from cellgauge.errors import DatasetError
 from oldfiles import legacy
 from support import make_cells

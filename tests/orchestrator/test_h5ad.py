@@ -9,7 +9,8 @@ import scipy.sparse as sp
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cellgauge.data import check, h5ad, matrix
+from cellgauge.data import check, h5ad
+from cellgauge.data.h5ad import matrix
 from oldfiles import legacy
 
 FORMS = {"csr": sp.csr_matrix, "csc": sp.csc_matrix, "dense": np.asarray}

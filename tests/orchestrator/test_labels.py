@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from cellgauge.data import labels
+from cellgauge.data.check import labels
 
 
 class TestTells:

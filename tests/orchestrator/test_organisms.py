@@ -2,7 +2,7 @@
 
 import pytest
 
-from cellgauge.data import organisms
+from cellgauge.data.guess import organisms
 from cellgauge.errors import DatasetError
 from guessing import look, plain_cells
 

@@ -3,7 +3,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from cellgauge.data import genes, h5ad, panel
+from cellgauge.data import genes, h5ad
+from cellgauge.data.view import panel
 from cellgauge.errors import DatasetError
 from cellgauge.specs import Matrix, View
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from cellgauge.data import roles
+from cellgauge.data.guess import roles
 from cellgauge.specs import DatasetSpec
 from guessing import look, plain_cells
 

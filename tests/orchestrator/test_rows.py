@@ -4,7 +4,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cellgauge.data import rows, seal
+from cellgauge.data import rows
+from cellgauge.data.cache import seal
 from cellgauge.errors import DatasetError
 from cellgauge.specs import Dataset, DatasetSpec, Rows, Split
 from support import entry, make_cells

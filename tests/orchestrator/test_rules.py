@@ -9,7 +9,8 @@ import pandas as pd
 import pytest
 import scipy.sparse as sp
 
-from cellgauge.data import check, rules
+from cellgauge.data import check
+from cellgauge.data.check import rules
 from cellgauge.errors import DatasetError
 from cellgauge.specs import DatasetSpec
 from support import ROOT, checked, entry

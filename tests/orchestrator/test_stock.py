@@ -4,8 +4,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from cellgauge.data import seal
-from cellgauge.data.cache import Cache
+from cellgauge.data.cache import Cache, seal
 from cellgauge.specs import identity
 from servers import start
 from shelf import CONTENT, SHA256, dead, edit, keep, names, used, view

@@ -13,8 +13,8 @@ import scipy.sparse as sp
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from cellgauge.data import rows, seal, view
-from cellgauge.data.cache import Cache
+from cellgauge.data import rows, view
+from cellgauge.data.cache import Cache, seal
 from cellgauge.errors import DatasetError, StorageError
 from cellgauge.specs import Dataset, DatasetSpec, Matrix, Rows, Split, View
 from support import entry

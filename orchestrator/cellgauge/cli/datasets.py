@@ -9,9 +9,9 @@ from cellgauge.cli import listing, options, setup
 from cellgauge.cli.output import out, say, show_json
 
 if TYPE_CHECKING:
+    from cellgauge.data.cache.stock import Entry
+    from cellgauge.data.check.rules import Misfit
     from cellgauge.data.guess import Guess
-    from cellgauge.data.rules import Misfit
-    from cellgauge.data.stock import Entry
     from cellgauge.specs import DatasetSpec
 
 app = typer.Typer(help="Pull, check and list datasets, and add your own.", no_args_is_help=True)

@@ -5,13 +5,13 @@ from collections.abc import Collection, Sequence
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from cellgauge.data import download, seal, sources
-from cellgauge.data.cache import Cache, key
+from cellgauge.data import download, sources
+from cellgauge.data.cache import Cache, key, seal
+from cellgauge.data.cache.seal import stamp
+from cellgauge.data.cache.uses import ELSEWHERE
 from cellgauge.data.download import PACE, Report, silent
 from cellgauge.data.patience import Pace
-from cellgauge.data.seal import stamp
 from cellgauge.data.sources import Fault, Head, Local, Remote
-from cellgauge.data.uses import ELSEWHERE
 from cellgauge.disk import explained
 from cellgauge.errors import FetchError
 from cellgauge.specs import DatasetSpec

@@ -8,8 +8,8 @@ from pathlib import Path
 from cellgauge import disk
 from cellgauge.data import fetch
 from cellgauge.data.cache import Cache
+from cellgauge.data.cache.uses import ELSEWHERE
 from cellgauge.data.fetch import Report
-from cellgauge.data.uses import ELSEWHERE
 from cellgauge.disk import explained, link
 from cellgauge.specs import Model, Weight, identity
 

@@ -6,10 +6,11 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from cellgauge.data import expression, geneids, h5ad, labels, rules
-from cellgauge.data.hdf5 import understood
-from cellgauge.data.rules import Misfit, listed, misfit
-from cellgauge.data.seal import stamp
+from cellgauge.data import h5ad
+from cellgauge.data.cache.seal import stamp
+from cellgauge.data.check import expression, geneids, labels, rules
+from cellgauge.data.check.rules import Misfit, listed, misfit
+from cellgauge.data.h5ad.hdf5 import understood
 from cellgauge.errors import DatasetError
 from cellgauge.specs import Dataset, DatasetSpec
 from cellgauge.specs.base import Spec, identity

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, Literal
 
-from cellgauge.data.hdf5 import attribute, child, plain
+from cellgauge.data.h5ad.hdf5 import attribute, child, plain
 
 if TYPE_CHECKING:
     import numpy as np

@@ -3,7 +3,7 @@
 from collections.abc import Collection
 from typing import TYPE_CHECKING, Any
 
-from cellgauge.data.hdf5 import attribute, child, has, plain, values
+from cellgauge.data.h5ad.hdf5 import attribute, child, has, plain, values
 
 if TYPE_CHECKING:
     import pandas as pd

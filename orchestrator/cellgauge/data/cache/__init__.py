@@ -9,10 +9,10 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-from cellgauge.data import seal, stock
-from cellgauge.data.seal import Tick
-from cellgauge.data.stock import Entry
-from cellgauge.data.uses import ELSEWHERE, Uses, locked
+from cellgauge.data.cache import seal, stock
+from cellgauge.data.cache.seal import Tick
+from cellgauge.data.cache.stock import Entry
+from cellgauge.data.cache.uses import ELSEWHERE, Uses, locked
 from cellgauge.disk import explained
 from cellgauge.specs import Spec
 from cellgauge_model.contract import write_atomically

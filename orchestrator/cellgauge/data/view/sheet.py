@@ -13,7 +13,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from cellgauge.data import h5ad, seal
+from cellgauge.data import h5ad
+from cellgauge.data.cache import seal
 from cellgauge.errors import DatasetError
 
 if TYPE_CHECKING:

@@ -9,12 +9,13 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from cellgauge.data import check, panel, rows, seal
-from cellgauge.data.cache import Cache
-from cellgauge.data.counts import Counts
+from cellgauge.data import check, rows
+from cellgauge.data.cache import Cache, seal
+from cellgauge.data.cache.seal import stamp
 from cellgauge.data.h5ad import H5ad
-from cellgauge.data.seal import stamp
-from cellgauge.data.sheet import Sheet, laid_out
+from cellgauge.data.view import panel
+from cellgauge.data.view.counts import Counts
+from cellgauge.data.view.sheet import Sheet, laid_out
 from cellgauge.disk import explained
 from cellgauge.errors import DatasetError
 from cellgauge.specs import Coverage, Dataset, View

@@ -4,8 +4,8 @@ import re
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
+from cellgauge.data.check.rules import Misfit, listed, misfit
 from cellgauge.data.h5ad import H5ad
-from cellgauge.data.rules import Misfit, listed, misfit
 from cellgauge.specs import DatasetSpec
 
 if TYPE_CHECKING:

@@ -7,7 +7,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlsplit
 
-from cellgauge.data import h5ad, hdf5, organisms, roles, slots
+from cellgauge.data import h5ad
+from cellgauge.data.guess import organisms, roles, slots
+from cellgauge.data.h5ad import hdf5
 from cellgauge.errors import DatasetError
 from cellgauge.specs import Matrix, Spec, Split
 from cellgauge.specs.base import GeneIds

@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
-from cellgauge.data.rules import Misfit, listed, misfit
+from cellgauge.data.check.rules import Misfit, listed, misfit
 from cellgauge.specs import DatasetSpec
 
 if TYPE_CHECKING:

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Literal
 
 from cellgauge import disk
-from cellgauge.data import seal
-from cellgauge.data.uses import ELSEWHERE, Uses, free
+from cellgauge.data.cache import seal
+from cellgauge.data.cache.uses import ELSEWHERE, Uses, free
 from cellgauge.disk import explained
 from cellgauge.specs import Spec, identity
 

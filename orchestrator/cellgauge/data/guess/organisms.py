@@ -5,7 +5,7 @@ from collections import Counter
 from collections.abc import Collection, Sequence
 
 from cellgauge.data import genes
-from cellgauge.data.geneids import ENSEMBL, OF, PREFIX, PREFIXES
+from cellgauge.data.check.geneids import ENSEMBL, OF, PREFIX, PREFIXES
 from cellgauge.specs.base import LATIN, GeneIds
 
 TAXA = {

@@ -4,8 +4,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from cellgauge.data.check.rules import Misfit, listed, misfit
 from cellgauge.data.h5ad import H5ad
-from cellgauge.data.rules import Misfit, listed, misfit
 from cellgauge.errors import DatasetError
 from cellgauge.specs import DatasetSpec
 

@@ -5,10 +5,10 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, Self
 
-from cellgauge.data.hdf5 import child, has, understood
-from cellgauge.data.heaps import endless
-from cellgauge.data.matrix import Matrix, is_matrix
-from cellgauge.data.table import Table
+from cellgauge.data.h5ad.hdf5 import child, has, understood
+from cellgauge.data.h5ad.heaps import endless
+from cellgauge.data.h5ad.matrix import Matrix, is_matrix
+from cellgauge.data.h5ad.table import Table
 from cellgauge.errors import DatasetError
 
 if TYPE_CHECKING:

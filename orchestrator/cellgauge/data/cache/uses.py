@@ -8,7 +8,7 @@ from pathlib import Path
 from filelock import BaseFileLock, FileLock, Timeout
 
 from cellgauge import owner
-from cellgauge.data.seal import Tick
+from cellgauge.data.cache.seal import Tick
 from cellgauge.disk import explained
 
 ELSEWHERE = "CELLGAUGE_CACHE"
