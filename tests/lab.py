@@ -34,13 +34,17 @@ class Lab:
             make_cells(seed=sum(name.encode())).write_h5ad(path)
         return DatasetSpec(name=name, **{**entry(path), "source": path.as_uri(), **fields})
 
-    def prepare(self, *, models=("m",), datasets=("d",), tasks=None, seeds=(1,), site=None, image_of=None, **fields):
+    def prepare(
+        self, *, models=("m",), datasets=("d",), tasks=None, seeds=(1,), site=None, image_of=None, how=None, **fields
+    ):
         """Lay out a plan; a dataset or a model is a name, or made already; fields are those of each model."""
         made = [made_model(name=one, **fields) if isinstance(one, str) else one for one in models]
         specs = [self.dataset(one) if isinstance(one, str) else one for one in datasets]
         image_of = image_of or (lambda model: Runnable(f"sha256:{model.spec.name}", model.folder))
         wanted = [Wanted(model, "default", {}) for model in made]
-        return pipeline.prepare(wanted, specs, tasks or {"t": task()}, seeds, image_of, site or Site(), self.cache)
+        return pipeline.prepare(
+            wanted, specs, tasks or {"t": task()}, seeds, image_of, site or Site(), self.cache, **how or {}
+        )
 
     def kit(self, function=embed_view, *, slots=2, site=None, engine=None, terms=None, **fields):
         return Kit(

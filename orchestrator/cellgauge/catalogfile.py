@@ -31,6 +31,21 @@ def source(file: Path, catalogue: Path) -> str:
     return str(file.relative_to(folder)) if file.is_relative_to(folder) else str(file)
 
 
+def validated(name: str, entry: DatasetEntry | Mapping[str, Any]) -> DatasetEntry:
+    """Give an entry as a catalogue would hold it.
+
+    Raises
+    ------
+    CatalogError
+        If name or entry are none.
+    """
+    fields = entry.model_dump() if isinstance(entry, DatasetEntry) else dict(entry)
+    try:
+        return CatalogFile.model_validate({"datasets": {name: fields}}).datasets[name]
+    except ValidationError as problem:
+        raise CatalogError(yamlfile.told(problem, "the entry"), "Each line names a field.") from problem
+
+
 def append(path: Path, name: str, entry: DatasetEntry | Mapping[str, Any]) -> None:
     """Add an entry at the end of a catalogue, which is made if it is not there.
 
@@ -41,11 +56,7 @@ def append(path: Path, name: str, entry: DatasetEntry | Mapping[str, Any]) -> No
     StorageError
         If it cannot be written.
     """
-    fields = entry.model_dump() if isinstance(entry, DatasetEntry) else dict(entry)
-    try:
-        new = CatalogFile.model_validate({"datasets": {name: fields}}).datasets[name]
-    except ValidationError as problem:
-        raise CatalogError(yamlfile.told(problem, "the entry"), "Each line names a field.") from problem
+    new = validated(name, entry)
     with _held(path) as (path, old):
         known = _read(path, old)
         if name in known.datasets:

@@ -12,7 +12,7 @@ from cellgauge.engines import Cancel
 from cellgauge.pantry import Pantry
 from cellgauge.pipeline import Prepared, Reuse
 from cellgauge.schedule import Start
-from cellgauge.specs import REUSABLE, Job, RunRecord, Scoring, State, TaskResult
+from cellgauge.specs import REUSABLE, Job, Plan, RunRecord, Scoring, State, TaskResult
 from cellgauge.worker import Ended, Kit, Queued, Started, Worker
 
 TICK = 1.0
@@ -80,10 +80,29 @@ def evaluate(prepared: Prepared, reuse: Reuse, kit: Kit, cancel: Cancel) -> Gene
         loop.close()
 
 
+def spared(chosen: Plan, reuse: Reuse, kit: Kit) -> Reuse:
+    """Of what is in the store, tell what is used again: nothing with `--refresh`, nor in a retry what that failed at.
+
+    There the good one of before is in the store still, and is not what was asked for.
+    """
+    if kit.refresh:
+        return Reuse()
+    named = [job.id for job in chosen.jobs if kit.only is not None and plan.place(job) in kit.only]
+    records = {job: kit.store.intact(job) for job in named if job in reuse.jobs}
+    again = {job for job, record in records.items() if record and _failed_since(record)}
+    ours = {scoring.id for scoring in chosen.scorings if scoring.job in again}
+    return Reuse(reuse.jobs - again, reuse.scorings - ours)
+
+
+def _failed_since(record: RunRecord) -> bool:
+    """Tell whether the last try at a job failed, though there is a good one of before."""
+    return any(one.started > record.started and one.state not in REUSABLE for one in record.attempts[-1:])
+
+
 class _Loop:
     def __init__(self, prepared: Prepared, reuse: Reuse, kit: Kit, cancel: Cancel) -> None:
         self._prepared, self._kit, self._cancel = prepared, kit, cancel
-        self._reuse = Reuse() if kit.refresh else reuse
+        self._reuse = spared(prepared.plan, reuse, kit)
         self._queue: SimpleQueue[_Event] = SimpleQueue()
         self._by_job: dict[str, list[Scoring]] = {job.id: [] for job in prepared.plan.jobs}
         for scoring in prepared.plan.scorings:
@@ -123,6 +142,7 @@ class _Loop:
     def run(self) -> Iterator[Progress]:
         while True:
             self._start()
+            self._kit.cache.linger()
             if not self._running and (not self._scoring or self._cancel.asked):
                 return
             try:

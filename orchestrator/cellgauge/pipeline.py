@@ -138,14 +138,16 @@ def prepare(
         The first wrong parameter, or why no dataset at all can be used.
     """
     params = [plan.params_for(one.model.spec, one.variant, one.overrides) for one in wanted]
-    datasets, unusable = _checked(specs, cache, pulling)
     models = {one.model.spec.name: one.model for one in wanted}
-    data = [
-        plan.DatasetChoice.of(datasets[spec.name])
-        if spec.name in datasets
-        else plan.DatasetChoice(spec=spec, sha256=spec.sha256s[0] if spec.verified else f"{UNPULLED}{spec.name}")
+    entries = {spec.name: _entry(spec) for spec in specs}
+    # A dataset that nothing applies to, by its entry alone, is not pulled for nothing.
+    needed = [
+        spec
         for spec in specs
+        if any(_applies(one, [entries[spec.name]], tasks.values(), site) for one in models.values())
     ]
+    datasets, unusable = _checked(needed, cache, pulling)
+    data = list((entries | {name: plan.DatasetChoice.of(one) for name, one in datasets.items()}).values())
     used = [model for model in models.values() if _applies(model, data, tasks.values(), site)]
     found, unavailable = _runnable(used, image_of, site)
     choices = [
@@ -164,6 +166,11 @@ def prepare(
     chosen = plan.make(choices, data, tasks.values(), seeds, score.versions(), limit_cells)
     programs = {name: one.folder for name, one in found.items()}
     return Prepared(chosen, models, unavailable, datasets, tasks, unusable, programs)
+
+
+def _entry(spec: DatasetSpec) -> plan.DatasetChoice:
+    """Choose a dataset by what the catalogue says of it."""
+    return plan.DatasetChoice(spec=spec, sha256=spec.sha256s[0] if spec.verified else f"{UNPULLED}{spec.name}")
 
 
 def _applies(model: Model, datasets: Iterable[plan.DatasetChoice], tasks: Iterable[Task], site: Site) -> bool:
@@ -218,12 +225,9 @@ def _checked(
     """Find and check every dataset; one that cannot be used does not stop the others."""
     found, unusable = {}, dict[str, DatasetError]()
     for spec in specs:
-        if pulling is None and fetch.here(spec, cache) is None:
-            unusable[spec.name] = DatasetError(f"dataset '{spec.name}' is not here yet", "Pull it: `datasets pull`.")
-            continue
         try:
             with (pulling or silently)(spec.name) as report:
-                file = fetch.fetch(spec, cache, report)
+                file = fetch.fetch(spec, cache, report, pull=pulling is not None)
             found[spec.name] = check.check(spec, *file, seals=cache.root / "checked")
         except DatasetError as problem:
             unusable[spec.name] = problem

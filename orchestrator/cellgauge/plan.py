@@ -3,10 +3,11 @@
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Literal
 
-from cellgauge.data import genes
 from cellgauge.errors import UnknownNameError, UsageError
+from cellgauge.shown import DatasetChoice as DatasetChoice
+from cellgauge.shown import view as view
+from cellgauge.shown import why_not as why_not
 from cellgauge.specs import (
-    Dataset,
     DatasetSpec,
     Job,
     JobDataset,
@@ -25,9 +26,6 @@ from cellgauge.specs import (
 from cellgauge_model.contract import CONTRACT_VERSION, Param
 from cellgauge_tasks import Task
 
-STRATIFIED = ("cell_type", "perturbation", "time", "batch")
-"""Roles whose values keep their shares where only some of the cells are taken: the first that a dataset has."""
-
 
 class ModelChoice(Spec):
     """A model variant that was asked for."""
@@ -43,21 +41,6 @@ class ModelChoice(Spec):
     """Hash over its weights."""
     device: Literal["cpu", "gpu"] = "cpu"
     allow: tuple[Relaxation, ...] = ()
-
-
-class DatasetChoice(Spec):
-    """A dataset that was asked for."""
-
-    spec: DatasetSpec
-    sha256: str
-    n_cells: int = 0
-    tells: dict[str, tuple[str, ...]] = {}
-    """Role → other roles that can be told from it."""
-
-    @classmethod
-    def of(cls, dataset: Dataset) -> "DatasetChoice":
-        """Take what the plan needs of a checked dataset."""
-        return cls(spec=dataset.spec, sha256=dataset.sha256, n_cells=dataset.n_cells, tells=dataset.tells)
 
 
 def params_for(model: ModelSpec, variant: str, overrides: Mapping[str, Param]) -> dict[str, Param]:
@@ -106,26 +89,14 @@ def make(
     for model in models:
         for dataset in datasets:
             unfit = {task.name: why_not(model.spec, dataset, task, model.device) for task in tasks}
-            fitting = [task for task in tasks if not unfit[task.name]]
-            shown = view(model.spec, dataset, limit_cells) if fitting else None
+            shared = _shared([task for task in tasks if not unfit[task.name]])
+            shown = {split: view(model.spec, dataset, limit_cells, split) for _, split in shared}
             for seed in seeds:
-                skips += [
-                    Skip(
-                        model=model.spec.name,
-                        variant=model.variant,
-                        dataset=dataset.spec.name,
-                        task=name,
-                        seed=seed,
-                        reason=reason,
-                    )
-                    for name, reason in unfit.items()
-                    if reason
-                ]
-                if shown is None:
-                    continue
-                found = job(model, dataset, fitting[0].verb, shown, seed)
-                jobs[found.id] = found
-                scorings += [_scoring(found, model.spec, dataset.spec, task, scored_with or {}) for task in fitting]
+                skips += _skips(model, dataset, unfit, seed)
+                for (verb, split), fitting in shared.items():
+                    found = job(model, dataset, verb, shown[split], seed)
+                    jobs[found.id] = found
+                    scorings += [_scoring(found, model.spec, dataset.spec, task, scored_with or {}) for task in fitting]
     return Plan(
         jobs=tuple(jobs.values()),
         scorings=tuple(scorings),
@@ -137,58 +108,17 @@ def make(
     )
 
 
-def why_not(model: ModelSpec, choice: DatasetChoice, task: Task, device: str = "cpu") -> str:
-    """Say why a task does not apply to a model on a dataset, or nothing."""
-    dataset = choice.spec
-    if model.resources.gpu == "required" and device == "cpu":
-        return "the model needs a GPU, and it was asked to run without one"
-    if task.verb not in model.verbs:
-        return f"the task scores '{task.verb}', the model can only {' and '.join(model.verbs)}"
-    if "any" not in model.organisms and dataset.organism not in model.organisms:
-        return f"the model knows {', '.join(model.organisms)}, the dataset is of {dataset.organism}"
-    if _converted(model, dataset) and not genes.known(dataset.organism):
-        lacks = f"the dataset has {dataset.gene_ids} ids, and there is no table for {dataset.organism}"
-        return f"the model needs {model.gene_ids} gene ids, {lacks}"
-    has = ", ".join(dataset.obs) or "none"
-    if missing := [role for role in task.roles if role not in dataset.obs]:
-        return f"the task needs {', '.join(missing)}, which the dataset lacks (it has: {has})"
-    if missing := [role for role in model.obs_roles if role not in dataset.obs]:
-        return f"the model needs {', '.join(missing)}, which the dataset lacks (it has: {has})"
-    scored = {dataset.obs[role] for role in task.roles}
-    if leaked := [role for role in model.obs_roles if dataset.obs[role] in scored]:
-        return f"the model sees {', '.join(leaked)}, which the task scores"
-    for role in model.obs_roles:
-        for told in task.roles:
-            if told in choice.tells.get(role, ()):
-                return f"the model sees {role}, from which {told} can be told, which the task scores"
-            if role in choice.tells.get(told, ()):  # a coarser label is most of a label
-                return f"the model sees {role}, which follows from {told}, which the task scores"
-    return ""
+def _shared(tasks: Iterable[Task]) -> dict[tuple[Verb, str | None], list[Task]]:
+    """Put together the tasks that score the same output: what they ask of a model, and of which cells, is the same."""
+    found: dict[tuple[Verb, str | None], list[Task]] = {}
+    for task in tasks:
+        found.setdefault((task.verb, task.split), []).append(task)
+    return found
 
 
-def _converted(model: ModelSpec, dataset: DatasetSpec) -> bool:
-    """Tell whether a model needs gene ids that the dataset has not."""
-    return model.gene_ids not in ("any", dataset.gene_ids, *dataset.gene_columns)
-
-
-def view(model: ModelSpec, dataset: DatasetChoice, limit_cells: int | None = None) -> View:
-    """Decide what a model sees of a dataset."""
-    spec = dataset.spec
-    rows = None
-    if limit_cells is not None and limit_cells < dataset.n_cells:
-        stratify = next((role for role in STRATIFIED if role in spec.obs), None)
-        rows = Rows(limit=limit_cells, stratify=stratify, columns={stratify: spec.obs[stratify]} if stratify else {})
-    return View(
-        sha256=dataset.sha256,
-        matrix=spec.matrix,
-        organism=spec.organism,
-        gene_index=spec.gene_ids,
-        gene_columns=spec.gene_columns,
-        gene_ids=spec.gene_ids if model.gene_ids == "any" else model.gene_ids,
-        gene_table=genes.table_digest(spec.organism) if _converted(model, spec) else "",
-        obs={role: spec.obs[role] for role in model.obs_roles},
-        rows=rows,
-    )
+def _skips(model: ModelChoice, dataset: DatasetChoice, unfit: Mapping[str, str], seed: int) -> list[Skip]:
+    fields = {"model": model.spec.name, "variant": model.variant, "dataset": dataset.spec.name, "seed": seed}
+    return [Skip(task=name, reason=reason, **fields) for name, reason in unfit.items() if reason]
 
 
 def job(model: ModelChoice, dataset: DatasetChoice, verb: Verb, shown: View, seed: int) -> Job:
@@ -222,14 +152,19 @@ def _scoring(job: Job, model: ModelSpec, dataset: DatasetSpec, task: Task, score
         variant=job.variant,
         seen=model.name in dataset.seen_by or dataset.name in model.trained_on,
         limit_cells=rows.limit if rows else None,
+        split=rows.split if rows else None,
         **fields,
     )
 
 
 def place(job: Job) -> str:
     """Name a job by what was asked for, whatever it is computed from: the same after its model was mended."""
-    datasets = [[one.name, one.view.rows.limit if one.view.rows else None] for one in job.datasets]
-    return identity([job.model, job.variant, job.params, job.seed, datasets])
+    asked: list[Any] = [job.model, job.variant, job.params, job.seed]
+    rows = {one.name: one.view.rows or Rows() for one in job.datasets}
+    asked.append([[name, one.limit] for name, one in rows.items()])
+    if splits := {name: one.split.model_dump(mode="json") for name, one in rows.items() if one.split}:
+        asked.append(splits)  # only then, so that the places of all other jobs stay what they were
+    return identity(asked)
 
 
 def fields_of(job: Job) -> dict[str, str]:

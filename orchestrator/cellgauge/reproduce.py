@@ -196,9 +196,9 @@ def _scored(
 ) -> list[Number]:
     """Score the new output with the task that scored the old one."""
     scoring, dataset = kept.scoring, datasets[kept.scoring.dataset]
-    obs = functools.partial(view.annotations, dataset, _shown(now.job, dataset), scoring.roles)
     embedding = functools.partial(_rows, folder, dataset, now.job)
-    result = score.run(scoring, now, tasks[scoring.task], embedding, obs)
+    truth = score.truth(scoring, dataset, _shown(now.job, dataset))
+    result = score.run(scoring, now, tasks[scoring.task], embedding, *truth)
     fresh = {(one.metric, str(one.params)): one.value for one in result.scores}
     return [
         Number(

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING
 
 import cellgauge
 from cellgauge import outputs, provenance
-from cellgauge.data import view
+from cellgauge.data import rows, view
 from cellgauge.errors import CellgaugeError, ContractViolation, StorageError
-from cellgauge.specs import REUSABLE, Dataset, RunRecord, ScoreValue, Scoring, State, TaskResult
+from cellgauge.specs import REUSABLE, Dataset, RunRecord, ScoreValue, Scoring, State, TaskResult, View
 from cellgauge.store import Store
 from cellgauge_tasks import NotApplicable, Task
 
@@ -46,13 +46,31 @@ def all_of(
 
     found = []
     for scoring, task in scorings:
-        obs = functools.partial(view.annotations, dataset, shown, scoring.roles)
         told = {"run": run_id, "output": record.output_of(scoring.dataset)}
-        found.append(run(scoring, record, task, embedding, obs).model_copy(update=told))
+        found.append(run(scoring, record, task, embedding, *truth(scoring, dataset, shown)).model_copy(update=told))
         kept = store.intact_result(scoring.id) if found[-1].state not in REUSABLE else None
         if kept is None or kept.state not in REUSABLE:  # a good one is never replaced by one that failed
             store.keep_result(found[-1])
     return found
+
+
+def truth(
+    scoring: Scoring, dataset: Dataset, shown: View
+) -> "tuple[Callable[[], pd.DataFrame], Callable[[], dict[str, NDArray[np.bool_]]]]":
+    """Give what a task is told beside the output, as functions since it may not be needed: obs columns, and masks.
+
+    Without a split, the obs columns of the cells that the model had, and no masks. With one, those of every cell of the
+    dataset, with `train`, those that the model had, and `test`, those held out from it.
+    """
+    rules = shown.rows
+    if rules is None or rules.split is None:
+        return functools.partial(view.annotations, dataset, shown, scoring.roles), dict
+    everything = shown.model_copy(update={"rows": None})
+
+    def masks() -> "dict[str, NDArray[np.bool_]]":
+        return {"train": rows.kept(dataset, rules), "test": rows.held_out(dataset, rules)}
+
+    return functools.partial(view.annotations, dataset, everything, scoring.roles), masks
 
 
 def run(
@@ -61,6 +79,7 @@ def run(
     task: Task,
     embedding: Callable[[], "NDArray[np.float32]"],
     obs: Callable[[], "pd.DataFrame"],
+    masks: "Callable[[], dict[str, NDArray[np.bool_]]]" = dict,
 ) -> TaskResult:
     """Score a job's output.
 
@@ -69,7 +88,9 @@ def run(
     embedding
         Gives the embedding, cells x dimensions; called only if the dataset's item is ok.
     obs
-        Gives the obs columns by role, with its rows in the order of the embedding.
+        Gives the obs columns by role, with its rows in the order of the embedding; of a task with a split, see `truth`.
+    masks
+        Gives what such a task is told beside it.
     """
     item = next((item for item in record.items if item.name == scoring.dataset), None)
     if item is None or item.state != "ok":
@@ -80,7 +101,7 @@ def run(
     with warnings.catch_warnings(record=True) as heard:
         warnings.simplefilter("default")
         try:
-            found = task.score(embedding(), obs(), seed=scoring.seed)
+            found = task.score(embedding(), obs(), seed=scoring.seed, **masks())
             if undefined := [score.metric for score in found if not math.isfinite(score.value)]:
                 state, reason = "infrastructure", f"the task gave no number for {', '.join(undefined)}"
             else:

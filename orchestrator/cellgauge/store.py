@@ -131,7 +131,12 @@ class Store:
         old = self._hidden(place.name, ASIDE)
         if place.exists():
             place.rename(old)
-        yield
+        try:
+            yield
+        except OSError:
+            if old.exists():
+                old.rename(place)  # the good one, which nothing has come in the place of
+            raise
         if old.exists():
             disk.remove(old)
 

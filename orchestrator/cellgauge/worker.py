@@ -112,7 +112,8 @@ class Worker:
                 "packages": self.pantry.packages(start.jobs[0].image),
                 "engine_version": kit.engine_version,
             }
-            records = [store.keep(one.folder, one.record.model_copy(update=told), refresh=kit.refresh) for one in done]
+            fresh = kit.refresh or kit.only is not None  # whoever asks again for a job does not want the one of before
+            records = [store.keep(one.folder, one.record.model_copy(update=told), refresh=fresh) for one in done]
         for record in records:
             if record.state == "ok":
                 store.note(record)

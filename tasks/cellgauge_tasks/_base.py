@@ -35,12 +35,17 @@ class Task:
     roles: tuple[str, ...]
     """Roles of the obs columns that `score` reads, for instance `cell_type`. No model sees them."""
     score: Callable[..., list[Score]]
-    """`score(embedding, obs, *, seed)`, where `obs[role]` is a column."""
+    """`score(embedding, obs, *, seed)`, where `obs[role]` is a column. With a split there is more: see there."""
     headline: Mapping[str, str]
     """The metrics that a summary shows, and their short names there; every one of them is better when higher."""
     baseline: str
     """The plain model that a claim on this task has to beat."""
     verb: Literal["embed", "predict"] = "embed"
+    split: str | None = None
+    """The split, by its name in the catalogue, whose held-out cells no model gets; None: models get every cell.
+
+    With a split, `score(output, obs, *, seed, train, test)` is given every cell of the dataset in `obs`, and two masks:
+    `train` are the cells that the model had, whose rows the output has in this order, and `test` those held out."""
 
 
 class NotApplicable(Exception):

@@ -10,7 +10,7 @@ from cellgauge.data import fetch
 from cellgauge.data.cache import Cache, seal
 from cellgauge.errors import FetchError, StorageError
 from servers import Web
-from shelf import CONTENT, SHA256, edit, keep
+from shelf import CONTENT, SHA256, edit, keep, reachable
 from support import as_nobody
 
 
@@ -44,7 +44,7 @@ class TestFiles:
         edit(path, content, **times)
         assert cache.find(SHA256) is None
         assert not path.exists()
-        assert told == [f"{path} was damaged, and is fetched again"]
+        assert told == [f"{path} was damaged, and is removed; it is fetched again where it is needed"]
 
     def test_that_only_look_changed_are_sealed_again(self, cache, told):
         path = keep(cache)
@@ -57,20 +57,58 @@ class TestFiles:
 
     def test_that_are_sealed_are_not_read_again(self, cache):
         path = keep(cache)
-        before = path.stat().st_atime_ns
-        os.utime(path, ns=(0, path.stat().st_mtime_ns))
-        cache.find(SHA256)  # whose seal is renewed, since that moved its ctime
-        os.utime(path, ns=(0, path.stat().st_mtime_ns))
-        seal.write(path, SHA256)
-        assert before > 0
-        assert cache.find(SHA256) == path
-        assert path.stat().st_atime_ns == 0
+        assert cache.find(SHA256, _reads) == path
+        seal.beside(path).unlink()
+        with pytest.raises(LookupError):
+            cache.find(SHA256, _reads)
+
+    def test_a_good_one_that_came_while_a_damaged_one_was_hashed_stays(self, cache, told):
+        """Two meet a damaged file; the slower one has to leave alone what the faster one fetched."""
+        path = keep(cache)
+        edit(path)
+        faster, inode = Cache(cache.root), []
+
+        def tick():
+            if not inode:  # the slower one has read the damaged file
+                inode.append(0)
+                assert faster.find(SHA256) is None
+                inode[0] = keep(faster).stat().st_ino
+
+        assert cache.find(SHA256, tick) == path
+        assert (path.stat().st_ino, path.read_bytes()) == (inode[0], CONTENT)
+        assert seal.good(path, SHA256)
+        assert told == []
+
+    def test_one_that_is_gone_when_it_was_hashed_is_not_found(self, cache):
+        path = keep(cache)
+        edit(path)
+        assert cache.find(SHA256, lambda: path.unlink(missing_ok=True)) is None
+
+    @pytest.mark.parametrize("sealed", [True, False])
+    def test_that_come_again_leave_the_good_one_that_is_there_alone(self, cache, sealed):
+        """Whoever reads it would take another one for a changed one."""
+        path = keep(cache)
+        before = seal.stamp(path)
+        if not sealed:
+            seal.beside(path).unlink()
+        assert keep(cache) == path
+        assert seal.stamp(path) == before
+        assert seal.good(path, SHA256)
+        assert list((cache.root / "partial").iterdir()) == []
+
+    def test_that_come_again_take_the_place_of_a_damaged_one(self, cache):
+        edit(keep(cache))
+        assert keep(cache).read_bytes() == CONTENT
 
     def test_a_folder_that_cannot_be_written_says_so(self, tmp_path):
         (tmp_path / "cache").write_text("in the way")
         with pytest.raises(StorageError, match="Not a directory") as caught:
             Cache(tmp_path / "cache").use("files", SHA256)
         assert "CELLGAUGE_CACHE" in caught.value.hint
+
+
+def _reads():
+    raise LookupError("it is read")
 
 
 def _copied(path):
@@ -90,10 +128,7 @@ class TestShared:
             path.chmod(path.stat().st_mode | 0o700)
 
     def close(self, shared):
-        shared.root.parent.chmod(0o777)
-        for above in shared.root.parents:
-            if above.stat().st_uid == os.getuid() and above.name.startswith("pytest-"):
-                above.chmod(above.stat().st_mode | 0o055)
+        reachable(shared.root)
         for path in [shared.root, *shared.root.rglob("*")]:
             path.chmod(path.stat().st_mode & 0o555)
 
@@ -106,6 +141,24 @@ class TestShared:
             assert [one.good for one in cache.verify()] == [True]
             assert cache.prune(0) == []
         assert sorted(str(path) for path in shared.root.rglob("*")) == before
+
+    @pytest.mark.parametrize("shut", ["file", "folder"])
+    def test_what_may_not_be_read_is_said_and_left(self, shared, tmp_path, shut):
+        path = shared.holds(SHA256)
+        keep(shared, b"another file")
+        self.close(shared)
+        (path if shut == "file" else path.parent).chmod(0)
+        with as_nobody():
+            cache = Cache(tmp_path / "mine", [shared.root])
+            found = {one.name: one for one in cache.verify()}
+            assert cache.find(SHA256) is None
+        path.parent.chmod(0o755)
+        assert path.is_file()
+        others = [one.good for name, one in found.items() if name != SHA256]
+        assert others == [True]
+        if shut == "file":
+            one = found[SHA256]
+            assert (one.good, one.removed, one.reason) == (False, False, "Permission denied")
 
     def test_a_damaged_file_is_said_and_passed_over(self, shared, cache, told, tmp_path):
         path = shared.holds(SHA256)

@@ -4,7 +4,7 @@ import pytest
 import yaml
 
 from cellgauge import catalog
-from cellgauge.data.check.geneids import PREFIXES
+from cellgauge.data.genes import PREFIXES
 from cellgauge.errors import CatalogError, UnknownNameError
 from support import ROOT, entry
 

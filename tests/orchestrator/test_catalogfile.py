@@ -292,3 +292,13 @@ class TestRecord:
         assert read(path) == {**before, name: before[name].model_copy(update={"sha256": SHA, "size": 123})}
         added = set(path.read_text().splitlines()) - set((ROOT / "datasets.yaml").read_text().splitlines())
         assert added == {f"    sha256: {SHA}", "    size: 123"}
+
+
+@pytest.mark.parametrize(
+    ("name", "changes", "words"),
+    [("my data", {}, "'my data' is no name"), ("mine", {"organism": "human"}, "organism"), ("mine", {"x": 1}, "x")],
+)
+def test_what_is_no_entry_is_told_before_anything_is_written(name, changes, words):
+    with pytest.raises(CatalogError, match=words):
+        catalogfile.validated(name, entry("x.h5ad", **changes))
+    assert catalogfile.validated("mine", entry("x.h5ad")).organism == "Homo sapiens"

@@ -159,3 +159,25 @@ class TestReading:
         for again in (check.reopen, lambda dataset: check.reread(dataset, backed=True)):
             with pytest.raises(DatasetError, match="was changed while it was in use"):
                 again(made_dataset)
+
+
+class TestFiles:
+    def test_a_good_dataset_is_counted(self, tmp_path, made):
+        found = written(tmp_path, made)
+        assert (found.n_cells, found.n_genes) == (60, 40)
+
+    @pytest.mark.parametrize("keep", [0, 100, 0.5, 0.97])
+    def test_a_truncated_file_is_a_clear_error(self, tmp_path, made, keep):
+        path = tmp_path / "data.h5ad"
+        made.write_h5ad(path)
+        content = path.read_bytes()
+        path.write_bytes(content[: int(keep * len(content)) if isinstance(keep, float) else keep])
+        with pytest.raises(DatasetError, match=r"data\.h5ad (is empty|is not a readable h5ad)"):
+            checked(spec_of(path))
+
+    def test_an_hdf5_file_that_is_no_anndata_is_a_clear_error(self, tmp_path):
+        path = tmp_path / "data.h5ad"
+        with h5py.File(path, "w") as file:
+            file["something"] = [1, 2, 3]
+        with pytest.raises(DatasetError):
+            checked(spec_of(path))

@@ -54,6 +54,21 @@ def test_lists_are_tables_and_one_json_document(call, what):
     assert all(name in table for name in names)
 
 
+def test_datasets_are_listed_with_their_whole_names_and_how_far_they_can_be_relied_on(call):
+    rows = {row["name"]: row for row in json.loads(call("datasets", "list", "--json").stdout)}
+    assert {row["status"] for row in rows.values()} == {"verified", "unverified", "deprecated"}
+    for name, row in rows.items():
+        assert (row["status"] == "deprecated") == bool(row["reason"]), name
+        assert row["successor"] is None or row["successor"] in rows
+        assert {"size", "modality"} <= set(row)
+    table = call("datasets", "list", COLUMNS="80").stdout
+    assert max(map(len, table.splitlines())) <= 80
+    shown = [line.split() for line in table.splitlines()]
+    for name, row in rows.items():
+        (line,) = [words for words in shown if words[:1] == [name]]
+        assert line[-1] == row["status"]
+
+
 @pytest.mark.parametrize(
     ("arguments", "message", "hint"),
     [

@@ -49,6 +49,15 @@ class TestRefused:
         with pytest.raises(DatasetError, match="no integer counts"):
             counts(tmp_path / "d.h5ad", adata, Matrix(kind="log1p"))
 
+    def test_a_value_that_is_too_small_for_a_count(self, tmp_path):
+        adata = make_cells()
+        adata.obs["n"] = 1.0  # all were scaled alike
+        values = adata.X.toarray().astype("float64")
+        values[0, np.flatnonzero(values[0])[0]] = 0.015  # near 0, and yet something was there
+        adata.X = sp.csr_matrix(np.log1p(values))
+        with pytest.raises(DatasetError, match="no integer counts"):
+            counts(tmp_path / "d.h5ad", adata, Matrix(kind="log1p", total_counts="n"))
+
     def test_where_there_is_no_other_matrix_none_is_proposed(self, tmp_path):
         with pytest.raises(DatasetError) as caught:
             counts(tmp_path / "d.h5ad", anndata.AnnData(np.full((2, 2), 0.5)), Matrix())

@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import h5py
@@ -14,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cellgauge.data import h5ad
-from cellgauge.data.h5ad import heaps
+from cellgauge.data.h5ad import hdf5, heaps
 from cellgauge.errors import DatasetError
 from oldfiles import legacy
 from support import make_cells
@@ -159,6 +160,36 @@ class TestDamage:
         path.write_bytes(content)
         with pytest.raises(DatasetError, match="a heap in it is damaged"):
             h5ad.open(path)
+
+    @pytest.mark.parametrize("objects", [1, 400])
+    def test_heaps_that_overlap_take_no_longer_than_the_file_is_long(self, tmp_path, objects):
+        path, length = tmp_path / "bad", 2_500_000
+        header = heaps.SIGNATURE + bytes(3) + (length // 3).to_bytes(8, "little")
+        piece = header + (b"\1" + bytes(15)) * objects
+        path.write_bytes(piece * (length // len(piece)))
+        began = time.perf_counter()
+        assert heaps.endless(path), "what nobody can follow to its end is damaged"
+        assert time.perf_counter() - began < 3
+
+    def test_many_good_heaps_are_no_reason_to_refuse_a_file(self, tmp_path):
+        path = tmp_path / "good.h5ad"
+        with h5py.File(path, "w") as file:
+            for n in range(40):
+                file.create_dataset(
+                    f"{n}", data=[f"{n} {'word' * (m % 50)}" for m in range(2000)], dtype=h5py.string_dtype()
+                )
+        assert not heaps.endless(path)
+
+    def test_texts_in_very_many_pieces_take_no_longer_than_they_are_many(self, tmp_path):
+        path = tmp_path / "pieces.h5ad"
+        with h5py.File(path, "w") as file:
+            file.create_dataset("words", (8000,), h5py.string_dtype(), chunks=(1,), data=["a"] * 8000)
+            file.create_dataset("others", (8000,), h5py.string_dtype(), chunks=(500,), data=["b"] * 8000)
+        with h5py.File(path) as file:
+            began = time.perf_counter()
+            assert hdf5.values(file["others"]).tolist() == ["b"] * 8000
+            assert hdf5._text_fits(file["words"])
+            assert time.perf_counter() - began < 1  # it took four
 
     @settings(deadline=None, max_examples=30)
     @given(st.lists(st.sampled_from([b"G", b"GCOL", b"GCOL\x01", b"\x01", b"OL"]), max_size=60), st.integers(5, 40))

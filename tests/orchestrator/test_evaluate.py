@@ -1,11 +1,13 @@
 """A run from plan to results: every planned one ends in one state, and is kept the moment it exists."""
 
+import os
 import threading
 from collections import Counter
 
 import pytest
 
 from cellgauge import plan
+from cellgauge.data.cache import uses
 from cellgauge.engines import Cancel, Exit
 from cellgauge.engines.function import FunctionEngine
 from cellgauge.errors import EngineError, ImageError
@@ -154,6 +156,14 @@ class TestLedger:
         lab.run(prepared, lambda launch: embed_view(launch) if launch.model == "m" else 1)
         assert list(lab.store.history().last) == [("m:default", "d", "cpu")]
 
+    def test_a_run_goes_on_to_say_what_it_uses(self, lab, monkeypatch):
+        monkeypatch.setattr(uses, "AGAIN", -1.0)
+        lab.cache.use("files", "ab12")
+        (mark,) = (lab.cache.root / "uses" / "files" / "ab12").iterdir()
+        os.utime(mark, (0, 0))
+        lab.run(lab.prepare())
+        assert mark.stat().st_mtime > 0
+
 
 class TestOnlyAndRefresh:
     def test_only_the_jobs_that_are_named_run(self, lab):
@@ -184,6 +194,34 @@ class TestOnlyAndRefresh:
         assert [(one.state, one.run) for one in lab.records()] == [("ok", "r1")]
         kept = lab.store.result(prepared.plan.scorings[0].id)
         assert (kept.state, kept.run) == ("ok", "r1")
+
+    def test_what_a_refresh_failed_at_is_tried_again_though_a_good_one_is_there(self, lab):
+        prepared = lab.prepare(datasets=("d", "e"))
+        lab.run(prepared)
+        lab.run(prepared, lambda launch: 1, refresh=True, terms={"run": "r2"})
+        chosen = prepared.plan.jobs[0]
+        only = frozenset([plan.place(chosen)])
+        happened = lab.run(prepared, lambda launch: 1, only=only, terms={"run": "r3"})
+        tried = [one for one in happened if isinstance(one, Finished) and not one.reused]
+        assert [(one.record.job, one.record.state) for one in tried] == [(chosen, "model_error")]
+        happened = lab.run(prepared, only=only, terms={"run": "r4"})
+        assert [one.record.run for one in happened if isinstance(one, Finished) and not one.reused] == ["r4"]
+        assert {one.job.id: (one.run, one.state) for one in lab.records()} == {
+            chosen.id: ("r4", "ok"),
+            prepared.plan.jobs[1].id: ("r1", "ok"),
+        }
+        fresh = [one.result for one in happened if isinstance(one, Scored) and not one.reused]
+        assert [(one.scoring.job, one.run, one.state) for one in fresh] == [(chosen.id, "r4", "ok")]
+
+    def test_a_job_of_which_only_a_score_failed_does_not_run_again(self, lab):
+        def breaks(embedding, obs, *, seed):
+            raise ValueError("no")
+
+        lab.run(lab.prepare(tasks={"t": task(score=breaks)}))
+        prepared = lab.prepare()
+        only = frozenset([plan.place(prepared.plan.jobs[0])])
+        happened = lab.run(prepared, lambda launch: pytest.fail("it began"), only=only)
+        assert [one.state for one in scored(happened)] == ["ok"]
 
     def test_what_failed_before_comes_with_its_attempts_and_their_logs(self, lab):
         def fails(launch):

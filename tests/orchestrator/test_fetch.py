@@ -8,6 +8,7 @@ from cellgauge.data.cache import Cache
 from cellgauge.errors import FetchError
 from cellgauge.specs import DatasetSpec
 from servers import Web
+from shelf import edit
 from support import ROOT, entry
 
 CONTENT = b"cells" * 1000
@@ -94,3 +95,43 @@ def test_where_it_lies_is_told_without_asking_anybody(cache, web, tmp_path):
     assert web.asked == []
     found, _, _ = fetch.fetch(spec, cache)
     assert fetch.here(spec, cache) == fetch.here(spec_of("s3://any/where", sha256=SHA256), cache) == found
+
+
+class TestWithoutPulling:
+    """As a plan or a dry run does."""
+
+    def test_what_is_here_is_taken(self, cache, web, tmp_path):
+        path = tmp_path / "d.h5ad"
+        path.write_bytes(CONTENT)
+        assert fetch.fetch(spec_of(path.as_uri()), cache, pull=False)[1] == SHA256
+        spec = spec_of(web.put("good", CONTENT))
+        found = fetch.fetch(spec, cache)
+        web.asked.clear()
+        assert fetch.fetch(spec, cache, pull=False) == found
+        assert web.asked == []
+
+    def test_what_is_not_is_not_asked_for(self, cache, web):
+        spec = spec_of((web.put("good", CONTENT), web.put("mirror", CONTENT)))
+        with pytest.raises(FetchError) as caught:
+            fetch.fetch(spec, cache, pull=False)
+        assert caught.value.message == "dataset 'made' is not here yet"
+        assert "datasets pull" in caught.value.hint
+        assert web.asked == []
+        assert not (cache.root / "partial").exists()
+
+    @pytest.mark.parametrize("known", [{}, {"sha256": SHA256}])
+    def test_nor_is_what_is_damaged(self, cache, web, known):
+        spec = spec_of(web.put("good", CONTENT), **known)
+        path, _, _ = fetch.fetch(spec, cache)
+        edit(path)
+        web.asked.clear()
+        with pytest.raises(FetchError, match="is not here yet"):
+            fetch.fetch(spec, cache, pull=False)
+        assert web.asked == []
+        assert fetch.fetch(spec, cache)[0].read_bytes() == CONTENT
+
+    def test_what_is_wrong_with_a_file_that_is_here_is_said(self, cache, web, tmp_path):
+        (tmp_path / "d.h5ad").write_bytes(b"another version")
+        sources = (web.put("good", CONTENT), (tmp_path / "d.h5ad").as_uri())
+        with pytest.raises(FetchError, match=r"d\.h5ad has SHA-256"):
+            fetch.fetch(spec_of(sources, sha256=SHA256), cache, pull=False)

@@ -57,3 +57,50 @@ class TestTells:
         assert self.tells(pd.DataFrame(same)) == {
             name: tuple(other for other in names if other != name) for name in names
         }
+
+    def test_two_that_tell_nothing_alone_may_tell_it_together(self):
+        left, right = [n % 2 for n in range(200)], [n // 2 % 2 for n in range(200)]
+        obs = self.obs(left=left, right=right, kind=[one ^ two for one, two in zip(left, right, strict=True)])
+        assert self.tells(obs) == {"left+right": ("kind",), "kind+left": ("right",), "kind+right": ("left",)}
+        again = self.obs(left=left, other=right, kind=[f"{one}" for one in left])
+        assert self.tells(again) == {"left": ("kind",), "kind": ("left",)}, "only what neither tells alone"
+
+    def test_two_numbers_tell_a_place(self):
+        random = np.random.default_rng(0)
+        x, y = random.uniform(size=4000), random.uniform(size=4000)
+        obs = self.obs(x=x, y=y, layer=np.where((x < 0.5) ^ (y < 0.5), "in", "out"))
+        assert self.tells(obs) == {"x+y": ("layer",)}
+
+    def test_numbers_tell_in_a_small_dataset_too(self):
+        obs = self.obs(depth=np.arange(60) / 7, kind=["a"] * 28 + ["b"] * 32)
+        assert self.tells(obs) == {"depth": ("kind",)}
+        noise = np.random.default_rng(0).permutation(60)
+        assert self.tells(self.obs(depth=noise / 7, kind=["a"] * 28 + ["b"] * 32)) == {}
+
+    def test_numbers_that_are_names_tell_however_many_there_are(self):
+        donor = np.arange(3000) % 300
+        assert self.tells(self.obs(donor=donor, tissue=[f"t{n}" for n in donor % 7]))["donor"] == ("tissue",)
+
+    def test_what_is_not_finite_is_no_number(self):
+        depth = [np.inf, np.nan, -np.inf] * 10 + list(range(60))
+        assert self.tells(self.obs(depth=depth, kind=["a"] * 60 + ["b"] * 30)) == {"depth": ("kind",)}
+
+
+class TestIds:
+    def ids(self, **columns):
+        return labels.ids({name: name for name in columns}, pd.DataFrame(columns))
+
+    def test_words_that_are_nearly_as_many_as_cells_are_ids(self):
+        many = [f"c{n}" for n in range(100)]
+        assert self.ids(
+            barcode=many, half=[f"c{n // 2}" for n in range(100)], clone=[f"c{n // 3}" for n in range(100)]
+        ) == (
+            "barcode",
+            "half",
+        )
+
+    def test_numbers_are_none_nor_is_what_tells_two_kinds(self):
+        assert self.ids(time=np.arange(4) / 3, kind=["a", "b", "a", None]) == ()
+
+    def test_cells_without_a_value_do_not_count(self):
+        assert self.ids(clone=[f"c{n}" if n < 9 else None for n in range(100)]) == ("clone",)

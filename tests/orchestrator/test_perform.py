@@ -112,6 +112,19 @@ class TestRetry:
         assert [one.jobs for one in asked] == [3, 3, 2]
         assert [(one.changes.time, one.changes.pids) for one in asked] == [(60, None), (60, None), (60, 64)]
 
+    def test_what_a_refresh_failed_at_is_not_taken_from_before(self, here):
+        script, broken = here.folder / "models" / "quick" / "model.sh", here.folder / "broken"
+        script.write_text(f"[ -e {broken} ] && exit 7\n{script.read_text()}")
+        assert here.run().returncode == 0
+        broken.touch()
+        assert here.run("--refresh", "--retries", "0").returncode == 1
+        failed = here.run(command="retry")
+        assert (failed.returncode, "1 of 1 jobs are tried again" in failed.stderr) == (1, True)
+        broken.unlink()
+        assert here.run(command="retry").returncode == 0
+        store = Store(here.results)
+        assert [store.record(job).run for job in store.job_ids()] == store.run_ids()[-1:]
+
     @pytest.mark.parametrize(
         ("limit", "message"), [("cpus=9999", "--limit cpus=9999: there are"), ("memory=1MB", "less than the 6 MiB")]
     )

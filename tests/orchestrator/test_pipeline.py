@@ -5,13 +5,15 @@ import threading
 import pytest
 
 from cellgauge import plan
-from cellgauge.data import weights
+from cellgauge.data import fetch, weights
 from cellgauge.errors import DatasetError
 from cellgauge.images import Runnable
 from cellgauge.pipeline import Reuse, Site, Wanted, prepare, reusable
 from cellgauge.score import failed
 from cellgauge.specs import Plan
 from lab import task
+from servers import Web
+from shelf import edit
 from support import a_job, a_scoring, embed_view, made_model, made_record
 
 JOB = a_job("ab" * 10, "d")
@@ -37,6 +39,20 @@ def test_bad_data_stops_no_other_and_is_an_error_where_there_is_no_other(lab):
     with pytest.raises(DatasetError) as caught:
         lab.prepare(datasets=bad)
     assert caught.value.message.count("obs has no column 'nothing'") == 2
+
+
+def test_a_plan_pulls_nothing_though_what_is_here_is_damaged(lab):
+    near, far, gone = lab.dataset("d"), lab.dataset("e"), lab.dataset("f", source="file:///no/such.h5ad")
+    web = Web()
+    far = far.model_copy(update={"source": web.put("e.h5ad", (lab.folder / "e.h5ad").read_bytes())})
+    edit(fetch.fetch(far, lab.cache)[0])
+    web.asked.clear()
+    prepared = lab.prepare(datasets=(near, far, gone), how={"pulling": None})
+    web.close()
+    assert web.asked == []
+    told = {name: problem.message for name, problem in prepared.unusable.items()}
+    assert told == {"e": "dataset 'e' is not here yet", "f": "dataset 'f': /no/such.h5ad: No such file or directory"}
+    assert lab.prepare(datasets=(gone,), how={"pulling": None}).datasets == {}
 
 
 def test_the_limits_of_the_sandbox_that_were_lifted_are_part_of_the_identity(lab):

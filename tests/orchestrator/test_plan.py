@@ -234,8 +234,14 @@ class TestGeneIds:
         assert job.datasets[0].view.gene_table != ""
 
     def test_of_the_dataset_itself_come_first(self):
+        assert one(chosen(model(gene_ids="symbol"))).jobs[0].datasets[0].view.gene_table == ""
+        fish = dataset(organism="Danio rerio", gene_columns={"ensembl": "e"})
+        assert one(chosen(model(gene_ids="ensembl")), data(fish)).jobs[0].datasets[0].view.gene_table == ""
+
+    def test_that_the_datasets_own_column_leaves_out_are_looked_up(self):
         (job,) = one(chosen(model(gene_ids="ensembl")), data(dataset(gene_columns={"ensembl": "e"}))).jobs
-        assert job.datasets[0].view.gene_table == ""
+        shown = job.datasets[0].view
+        assert (shown.gene_columns, shown.gene_table != "") == ({"ensembl": "e"}, True)
 
     def test_without_a_table_are_a_reason(self):
         fish = dataset(organism="Danio rerio")
@@ -257,6 +263,11 @@ class TestLimitedCells:
     def test_are_all_of_them_where_there_are_no_more(self):
         assert self.made(100).jobs[0].id == self.made(None).jobs[0].id
         assert self.made(100).scorings[0].limit_cells is None
+
+    def test_are_asked_for_also_of_a_dataset_that_is_not_here(self):
+        limited = self.made(50, n_cells=None)
+        assert limited.jobs[0].id == self.made(50).jobs[0].id
+        assert limited.scorings[0].limit_cells == 50
 
     def test_keep_the_shares_of_the_first_role_that_the_dataset_has(self):
         rows = self.made(50, obs={"donor": "who", "batch": "lane", "cell_type": "label"}).jobs[0].datasets[0].view.rows

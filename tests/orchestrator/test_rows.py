@@ -1,3 +1,5 @@
+import time
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -114,6 +116,18 @@ class TestKept:
         assert found.sum() == 40
         assert not (found & ~rows.split(dataset, split)[0]).any()
 
+    def test_what_has_more_values_than_cells_are_asked_for_keeps_no_shares(self, cells, tmp_path):
+        other = cells.copy()
+        other.obs["well"] = np.arange(300) / 7
+        one = dataset_in(tmp_path / "d.h5ad", other)
+        found = rows.kept(one, Rows(limit=40, stratify="well"))
+        assert (found == rows.kept(one, Rows(limit=40))).all()
+
+    def test_what_a_split_holds_out_is_told_by_the_views_own_columns(self, dataset, cells):
+        held = rows.held_out(dataset, Rows(split=Split(by="who", test=("w1",)), columns={"who": "well"}))
+        assert set(cells.obs["well"][held]) == {"w1"}
+        assert not rows.held_out(dataset, Rows(limit=3)).any()
+
     def test_a_smaller_sample_lies_within_a_larger_one(self, dataset):
         small, large = (rows.kept(dataset, Rows(limit=limit, seed=1)) for limit in (20, 50))
         assert (large | ~small).all()
@@ -140,3 +154,29 @@ def test_shares_are_kept_as_nearly_as_whole_cells_allow(sizes, data, least):
         assert (found[sizes > 0] >= 1).all()
     elif sizes.sum():
         assert (np.abs(found - sizes * count / sizes.sum()) < 1).all()
+
+
+def in_turn(sizes, count, least):
+    """Hamilton's method as it is told: one seat after the other."""
+    total, exact = max(int(sizes.sum()), 1), sizes * count
+    found = np.maximum(exact // total, np.minimum(sizes, least) if count >= least * (sizes > 0).sum() else 0)
+    while (missing := count - int(found.sum())) != 0:
+        rest = exact - found * total
+        able = found < sizes if missing > 0 else found > np.minimum(sizes, least)
+        found[np.argmax(np.where(able, np.sign(missing) * rest, np.iinfo(np.int64).min))] += np.sign(missing)
+    return found
+
+
+@settings(deadline=None, max_examples=300)
+@given(st.lists(st.integers(0, 5) | st.integers(0, 400), min_size=1, max_size=9), st.data(), st.integers(0, 2))
+def test_seats_are_shared_out_as_if_one_after_the_other(sizes, data, least):
+    sizes = np.array(sizes)
+    count = data.draw(st.integers(0, int(sizes.sum())))
+    assert rows.apportioned(sizes, count, least).tolist() == in_turn(sizes, count, least).tolist()
+
+
+@pytest.mark.parametrize("sizes", [np.full(200_000, 7), np.array([10**6] + [1] * 200_000)], ids=["alike", "one large"])
+def test_very_many_strata_take_no_time(sizes):
+    began = time.perf_counter()
+    assert rows.apportioned(sizes, 300_001, 1).sum() == 300_001
+    assert time.perf_counter() - began < 2  # it took a minute when it went one by one

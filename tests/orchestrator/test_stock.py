@@ -65,6 +65,7 @@ class TestVerify:
         assert sorted((one.kind, one.good, one.removed) for one in found) == [
             (kind, good, not good) for kind in ("files", "views", "weights") for good in (False, True)
         ]
+        assert [one.reason for one in found] == [""] * 6
         assert told[-1][0] == told[-1][1] > 0
         assert sorted(one.kind for one in cache.contents()) == ["files", "views", "weights"]
         assert (good.exists(), bad.exists(), seal.beside(bad).exists()) == (True, False, False)
@@ -76,6 +77,49 @@ class TestVerify:
         assert [one.good for one in cache.contents()] == [False]
         assert [(one.good, one.removed) for one in cache.verify()] == [(True, False)]
         assert [one.good for one in cache.contents()] == [True]
+
+    def test_leaves_a_view_that_somebody_writes_or_could_not_write(self, cache):
+        part = cache.root / "views" / "ab12" / "view.0123.part"
+        part.parent.mkdir(parents=True)
+        part.write_bytes(b"half")
+        (cache.root / "views" / "cd34").mkdir()
+        assert (cache.verify(), cache.contents()) == ([], [])
+        assert part.read_bytes() == b"half"
+
+    @pytest.mark.parametrize("kind", ["views", "weights"])
+    def test_waits_for_who_puts_a_good_one_in_the_place_of_a_damaged_one(self, cache, kind):
+        name = "ab12" if kind == "views" else identity([("model.bin", SHA256)])
+        place = cache.root / kind / name
+        if kind == "views":
+            path = view(cache, name)
+            good = path.read_bytes()
+        else:
+            place.mkdir(parents=True)
+            path, good = place / "model.bin", CONTENT
+        path.write_bytes(b"damaged")
+        found = []
+        verifier = threading.Thread(target=lambda: found.extend(cache.verify()))
+        with cache.lock(f"view-{name}" if kind == "views" else f"weights-{name}"):
+            verifier.start()
+            verifier.join(0.5)
+            path.write_bytes(good)
+        verifier.join(20)
+        assert [(one.good, one.removed) for one in found] == [(True, False)]
+        assert path.read_bytes() == good
+
+    def test_leaves_a_good_file_that_came_while_a_damaged_one_was_hashed(self, cache):
+        path = keep(cache)
+        edit(path)
+        came = []
+
+        def report(done, total):
+            if not came:
+                came.append(Cache(cache.root).find(SHA256))
+                keep(cache)
+
+        assert [(one.good, one.removed) for one in cache.verify(report)] == [(True, False)]
+        assert came == [None]
+        assert path.read_bytes() == CONTENT
 
 
 class TestPrune:
@@ -101,11 +145,20 @@ class TestPrune:
         assert names(cache.prune(0)) == ["of another"]
         assert cache.find(SHA256) is not None, "this process lives"
 
-    @pytest.mark.parametrize("changes", [{"uid": os.getuid() + 1}, {"machine": "0" * 8}, {"namespace": 1}])
-    def test_never_removes_what_cannot_be_seen_from_here(self, cache, changes):
+    @pytest.mark.parametrize("changes", [{"machine": "0" * 8}, {"namespace": 1}])
+    def test_what_cannot_be_seen_from_here_counts_for_a_week(self, cache, changes):
+        """A container has another name each time it starts: what it used last month would stay for ever."""
         view(cache, "ab12")
-        used(cache, "views", "ab12", dead(**changes), seconds_ago=10**6)
+        used(cache, "views", "ab12", dead(**changes), seconds_ago=6 * 24 * 3600)
         assert cache.prune(0) == []
+        assert [one.in_use for one in cache.contents()] == [True]
+        used(cache, "views", "ab12", dead(**changes), seconds_ago=8 * 24 * 3600)
+        assert names(cache.prune(0)) == ["ab12"]
+
+    def test_another_user_who_is_seen_to_be_dead_holds_nothing(self, cache):
+        view(cache, "ab12")
+        used(cache, "views", "ab12", dead(uid=os.getuid() + 1))
+        assert names(cache.prune(0)) == ["ab12"]
 
     def test_removes_what_processes_before_a_reboot_used(self, cache):
         view(cache, "ab12")
@@ -150,6 +203,22 @@ class TestPrune:
             assert cache.prune(0, partial=True) == [], "somebody is at it"
         assert [one.kind for one in cache.prune(0, partial=True)] == ["partial"]
         assert list((cache.root / "partial").iterdir()) == []
+
+    def test_a_download_that_was_begun_takes_nobodys_place(self, cache):
+        """It may not go, so that everything else would go for it."""
+        view(cache, "ab12", size=10_000)
+        cache.partial("abc").write_bytes(b"x" * 1_000_000)
+        assert cache.prune(500_000) == []
+        assert [one.kind for one in cache.prune(500_000, partial=True)] == ["partial"]
+        assert names(cache.contents()) == ["ab12"]
+
+    def test_what_is_left_of_a_view_whose_writer_was_killed_goes(self, cache):
+        for name in ("dead", "alive"):
+            (cache.root / "views" / name).mkdir(parents=True)
+            (cache.root / "views" / name / "view.0123.part").write_bytes(b"half")
+        with cache.lock("view-alive"):
+            assert cache.prune(10**9) == []
+        assert [path.name for path in (cache.root / "views").iterdir()] == ["alive"]
 
     def test_whoever_marks_first_finds_it_still(self, cache):
         """Many look things up while others prune: none is handed a path that is removed under its feet."""

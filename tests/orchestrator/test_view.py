@@ -1,4 +1,5 @@
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -213,7 +214,8 @@ class TestReading:
         dataset = dataset_in(tmp_path / "d.h5ad", made, matrix=matrix)
         with pytest.raises(DatasetError, match=words):
             shown(dataset, tmp_path)
-        assert [path for path in (tmp_path / "views").rglob("*") if path.is_file()] == []
+        assert list((tmp_path / "views").iterdir()) == []
+        assert Cache(tmp_path).contents() == []
 
 
 class TestCache:
@@ -244,12 +246,30 @@ class TestCache:
         there = view.write(made_dataset, wanted, Cache(tmp_path / "ours"))
         assert view.write(made_dataset, wanted, Cache(tmp_path / "mine", [tmp_path / "ours"])) == there
 
+    def test_one_that_was_copied_there_is_read_once_and_nothing_is_written_into_it(self, made_dataset, tmp_path):
+        wanted = view_of(made_dataset)
+        there = view.write(made_dataset, wanted, Cache(tmp_path / "ours"))
+        os.utime(there)  # as a copy of the whole cache leaves it
+        while not seal.settled(there):
+            time.sleep(0.05)
+        sealed = there.with_name("seal").read_text()
+        mine = Cache(tmp_path / "mine", [tmp_path / "ours"])
+        assert view.write(made_dataset, wanted, mine) == there
+        (known,) = (tmp_path / "mine" / "sums").iterdir()
+        before = known.stat().st_mtime_ns
+        os.link(there, tmp_path / "as a job does")
+        assert view.write(made_dataset, wanted, mine) == there
+        assert known.stat().st_mtime_ns == before, "it is taken from there"
+        assert there.with_name("seal").read_text() == sealed
+        known.write_text(known.read_text().replace(sealed.split()[-1], "0" * 8))
+        assert view.write(made_dataset, wanted, mine) == tmp_path / "mine" / there.relative_to(tmp_path / "ours")
+
     def test_a_cache_on_a_full_disk_says_so_and_keeps_no_half_view(self, made_dataset, small_disk):
         (small_disk / "fill").write_bytes(b"x" * (56 << 10))
         with pytest.raises(StorageError, match="No space left on device") as caught:
             shown(made_dataset, small_disk)
         assert "CELLGAUGE_CACHE" in caught.value.hint
-        assert [path for path in (small_disk / "views").rglob("*") if path.is_file()] == []
+        assert list((small_disk / "views").iterdir()) == []
 
     def test_two_processes_at_once_write_it_once(self, made_dataset, tmp_path):
         both = [started(made_dataset, tmp_path) for _ in range(2)]
@@ -299,7 +319,7 @@ def test_a_dataset_without_any_count_is_a_view_without_any(tmp_path):
     assert shown(dataset, tmp_path).X.nnz == 0
 
 
-def test_ids_of_cells_are_keyed_so_that_nobody_can_look_up_a_barcode():
+def test_the_same_cell_has_another_id_in_another_dataset():
     assert view.opaque(["a"], "k" * 64) != view.opaque(["a"], "l" * 64)
 
 

@@ -1,4 +1,5 @@
 import hashlib
+import os
 import threading
 import time
 from concurrent.futures import CancelledError, ThreadPoolExecutor
@@ -164,6 +165,20 @@ def test_an_edit_of_a_link_to_what_was_downloaded_is_noticed(published, web, cac
     asked = len(web.asked)
     assert (weights.write(published, "default", cache) / "model.bin").read_bytes() == CONTENT["model.bin"]
     assert {path for path, _ in web.asked[asked:]} == {"model.bin"}
+
+
+def test_what_was_downloaded_is_good_and_not_read_again_after_it_was_linked_to(published, cache):
+    """A link moves the time by which an edit is noticed."""
+
+    def tick():
+        raise LookupError("it is read")
+
+    weights.write(published, "default", cache)
+    downloaded = [one for one in cache.contents() if one.kind == "files"]
+    assert [one.good for one in downloaded] == [True, True]
+    assert all(cache.find(one.name, tick) for one in downloaded)
+    os.link(downloaded[0].path, cache.root / "another link")
+    assert [one.good for one in cache.contents()] == [True] * 3
 
 
 def test_published_weights_that_are_not_there_name_model_and_address(published, web, cache):

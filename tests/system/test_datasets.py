@@ -140,3 +140,72 @@ def test_datasets_open_in_python(here):
     catalogue(here, near={"source": "made.h5ad"})
     script = "import cellgauge.datasets as d; a = d.load('near', catalogs=['my.yaml'], backed=True); print(a.shape)"
     assert subprocess.check_output([sys.executable, "-c", script], cwd=here, text=True) == "(60, 40)\n"
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "message"),
+    [
+        (["--name", "my data"], 3, "'my data' is no name"),
+        (["--organism", "martian"], 2, "--organism martian: not the name of an organism"),
+    ],
+)
+def test_what_cannot_be_added_is_said_before_anything_is_written(here, words, code, message):
+    done = document(here, "datasets", "add", "made.h5ad", "--yes", *words, fails=code)
+    assert message in done["error"]
+    assert not (here / "datasets.yaml").exists()
+
+
+@pytest.mark.parametrize("organism", ["human", "Homo sapiens", "NCBITaxon:9606"])
+def test_an_organism_is_named_as_people_name_it(here, organism):
+    found = document(here, "datasets", "add", "made.h5ad", "--organism", organism, "--yes")
+    assert found["entry"]["organism"] == "Homo sapiens"
+
+
+def test_a_checksum_that_cannot_be_recorded_stops_no_other_pull(here, web):
+    mine = catalogue(here, near={"source": "made.h5ad"}, far={"source": "made.h5ad"})
+    text = mine.read_text().replace(
+        "datasets:",
+        "datasets:\n  old: &old {source: made.h5ad, organism: Homo sapiens,\n"
+        "    gene_ids: symbol, obs: {cell_type: label}}\n  merged:\n    <<: *old\n",
+        1,
+    )
+    mine.write_text(text)
+    told = document(here, "datasets", "pull", "merged", "near", "--record", "--catalog", mine, fails=3)
+    assert [one["name"] for one in told["pulled"]] == ["merged", "near"]
+    assert len(told["failed"]) == 1
+    entries = yaml.safe_load(mine.read_text())["datasets"]
+    assert entries["near"]["sha256"] == told["pulled"][1]["sha256"]
+    assert "sha256" not in entries["merged"]
+
+
+def test_what_cannot_be_read_is_said_and_left(here):
+    path = here / "cache" / "files" / "ab" / ("ab" * 32)
+    path.parent.mkdir(parents=True)
+    path.symlink_to("/proc/self/mem")  # reading it fails, whoever does
+    told = cellgauge(here, "datasets", "verify", fails=1)
+    assert f"cannot be read: {path}: Input/output error" in told
+    assert path.is_symlink()
+    (entry,) = document(here, "datasets", "verify", fails=1)
+    assert (entry["good"], entry["removed"], entry["reason"]) == (False, False, "Input/output error")
+
+
+def test_what_pruning_leaves_is_said_as_it_is(here):
+    part = here / "cache" / "partial" / "abc.part"
+    part.parent.mkdir(parents=True)
+    part.write_bytes(b"x" * 2_000_000)
+    told = cellgauge(here, "datasets", "prune", "--keep", "1MB")
+    assert "begun and not finished: 2.0 MB; --partial removes that" in told
+    assert "in use" not in told
+    told = document(here, "datasets", "prune", "--keep", "1MB")
+    assert (told["removed"], told["in_use"], told["partial"] == told["left"] > 1_900_000) == ([], 0, True)
+    assert document(here, "datasets", "prune", "--keep", "1MB", "--partial")["left"] == 0
+
+
+def test_a_plan_pulls_nothing_though_what_is_here_is_damaged(here, web):
+    mine = catalogue(here, far={"source": web.put("made.h5ad", (here / "made.h5ad").read_bytes())})
+    (pulled,) = document(here, "datasets", "pull", "far", "--catalog", mine)["pulled"]
+    with open(pulled["path"], "r+b") as file:
+        file.write(b"damaged")
+    web.asked.clear()
+    document(here, "plan", "-m", "pca", "-d", "far", "-t", "embedding", "--catalog", mine)
+    assert web.asked == []

@@ -5,11 +5,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from cellgauge.cli import listing, options, setup
+from cellgauge.cli import cached, listing, options, setup
 from cellgauge.cli.output import out, say, show_json
 
 if TYPE_CHECKING:
-    from cellgauge.data.cache.stock import Entry
     from cellgauge.data.check.rules import Misfit
     from cellgauge.data.guess import Guess
     from cellgauge.specs import DatasetSpec
@@ -60,12 +59,11 @@ def pull(
     as_json: options.Json = False,
 ) -> None:
     """Fetch datasets, verify and check them. What is here already is not fetched again; a broken pull goes on."""
-    from cellgauge import catalog, catalogfile
     from cellgauge.data import check, fetch
     from cellgauge.errors import CellgaugeError, DatasetError
 
     chosen = setup.settings(catalog=catalogs)
-    cache, found, failed = setup.cache(chosen), [], []
+    cache, found, failed = setup.cache(chosen), list[dict[str, Any]](), list[CellgaugeError]()
     for name, spec in _specs(names, chosen).items():
         try:
             with setup.bar(name) as report:
@@ -81,17 +79,29 @@ def pull(
         if not as_json:
             out.print(f"{name}: {dataset.n_cells:,} cells, {dataset.n_genes:,} genes, {path}", soft_wrap=True)
         if not spec.verified and record:
-            home = catalog.home_of(name, chosen.catalogs)
-            catalogfile.record(home, name, sha256, size)
-            say(f"{name}: checksum and size are written into {home}")
+            try:
+                _recorded(name, sha256, size, chosen)
+            except CellgaugeError as problem:  # the others are pulled all the same
+                failed.append(problem)
+                say(f"{name}: it is here, and could not be recorded: {problem.message}")
         elif not spec.verified:
             say(f"{name} is unverified: sha256: {sha256}, size: {size}; `--record` writes them into its catalogue")
     if as_json:
         show_json({"pulled": found, "failed": [problem.message for problem in failed]})
     if failed:
-        worst: CellgaugeError = failed[0]
-        say(f"{len(failed)} of {len(found) + len(failed)} datasets could not be had. {worst.hint}")
-        raise typer.Exit(worst.exit_code)
+        lost = sum(isinstance(problem, DatasetError) for problem in failed)
+        said = [f"{lost} of {lost + len(found)} datasets could not be had"] if lost else []
+        said += [f"{len(failed) - lost} could not be recorded"] if len(failed) > lost else []
+        say(f"{'; '.join(said)}. {failed[0].hint}")
+        raise typer.Exit(failed[0].exit_code)
+
+
+def _recorded(name: str, sha256: str, size: int, chosen: Any) -> None:
+    from cellgauge import catalog, catalogfile
+
+    home = catalog.home_of(name, chosen.catalogs)
+    catalogfile.record(home, name, sha256, size)
+    say(f"{name}: checksum and size are written into {home}")
 
 
 @app.command("check")
@@ -118,72 +128,18 @@ def check(
     raise typer.Exit(1 if errors else 0)
 
 
-@app.command("verify")
-def verify(as_json: options.Json = False) -> None:
-    """Hash every file of the cache again, and remove what is damaged. Exits with 1 if anything was."""
-    cache = setup.cache(setup.settings())
-    with setup.bar("verifying") as report:
-        found = cache.verify(report)
-    damaged = [one for one in found if not one.good]
-    if as_json:
-        show_json([one.model_dump(mode="json") for one in found])
-    else:
-        for one in damaged:
-            what = "removed; it is pulled again when it is needed" if one.removed else "left, since it is not yours"
-            out.print(f"damaged: {one.path}: {what}", markup=False, soft_wrap=True)
-        out.print(f"{len(found) - len(damaged)} of {len(found)} files are what they should be")
-    raise typer.Exit(1 if damaged else 0)
-
-
-@app.command("du")
-def du(as_json: options.Json = False) -> None:
-    """Show what lies in the cache, how large it is, and when it was used."""
-    from rich.filesize import decimal
-
-    cache = setup.cache(setup.settings())
-    found = cache.contents()
-    if as_json:
-        show_json([one.model_dump(mode="json") for one in found])
-        return
-    _entries(found)
-    out.print(f"{decimal(sum(one.size for one in found))} in {cache.root}", soft_wrap=True)
-
-
-@app.command("prune")
-def prune(
-    keep: Annotated[str, typer.Option("--keep", help="What may stay, in all: `50GB`; `0` for nothing.")],
-    partial: Annotated[
-        bool, typer.Option("--partial", help="Also downloads that were begun and not finished.")
-    ] = False,
-    as_json: options.Json = False,
-) -> None:
-    """Remove what was not used for longest, until no more than `--keep` is left; never what a running job uses."""
-    from pydantic import ByteSize, TypeAdapter, ValidationError
-    from rich.filesize import decimal
-
-    from cellgauge.errors import UsageError
-
-    try:
-        most = int(TypeAdapter(ByteSize).validate_python(keep))
-    except ValidationError as problem:
-        raise UsageError(f"--keep {keep}: not a size", "For instance: --keep 50GB") from problem
-    cache = setup.cache(setup.settings())
-    removed = cache.prune(most, partial=partial)
-    left = sum(one.size for one in cache.contents())
-    if as_json:
-        show_json({"removed": [one.model_dump(mode="json") for one in removed], "left": left})
-        return
-    _entries(removed)
-    out.print(f"removed: {decimal(sum(one.size for one in removed))}, left: {decimal(left)}")
-    if left > most:
-        out.print("the rest is in use by jobs that run")
+app.command("verify")(cached.verify)
+app.command("du")(cached.du)
+app.command("prune")(cached.prune)
 
 
 @app.command("add")
 def add(
     source: Annotated[str, typer.Argument(help="An h5ad: a path, or an address (https://, s3://, cellxgene://).")],
     name: Annotated[str | None, typer.Option("--name", help="What to call it; the file's name by default.")] = None,
-    organism: Annotated[str | None, typer.Option("--organism", help="Latin name, where it cannot be told.")] = None,
+    organism: Annotated[
+        str | None, typer.Option("--organism", help="`Homo sapiens` or `human`, where it cannot be told.")
+    ] = None,
     catalog_file: Annotated[
         Path, typer.Option("--catalog", help="The catalogue to write to; it is made if need be.")
     ] = Path("datasets.yaml"),
@@ -196,10 +152,12 @@ def add(
     from cellgauge.data.guess import guess, named
     from cellgauge.specs import DatasetSpec
 
+    latin = _latin(organism)
     path, sha256 = _found(source)
     told = guess(path, name or named(source))
     where = source if "://" in source else catalogfile.source(path, catalog_file)
-    entry = told.entry(source=where, sha256=sha256, organism=organism)
+    entry = told.entry(source=where, sha256=sha256, organism=latin)
+    catalogfile.validated(told.name, entry)
     if as_json:
         show_json({"name": told.name, "entry": entry, "remarks": told.remarks})
     else:
@@ -210,6 +168,18 @@ def add(
         raise typer.Exit(1)
     catalogfile.append(catalog_file, told.name, entry)
     say(f"written; try: cellgauge run -m pca -d {told.name} --catalog {catalog_file}")
+
+
+def _latin(organism: str | None) -> str | None:
+    """Give the Latin name of an organism that a person names."""
+    from cellgauge.data.guess import organisms
+    from cellgauge.errors import UsageError
+
+    latin = organisms.named(organism) if organism else None
+    if organism and latin is None:
+        hint = f"The Latin name: --organism 'Homo sapiens'; or one of {', '.join(organisms.COMMON)}."
+        raise UsageError(f"--organism {organism}: not the name of an organism", hint)
+    return latin
 
 
 def _found(source: str) -> tuple[Path, str]:
@@ -260,17 +230,3 @@ def _misfits(found: "list[Misfit]") -> None:
         style = "red" if one.severity == "error" else "yellow"
         out.print(f"[{style}]{one.severity}[/{style}] {one.code}: {escape(one.message)}", soft_wrap=True)
         out.print(f"  [dim]{escape(one.hint)}[/dim]", soft_wrap=True)
-
-
-def _entries(found: "list[Entry]") -> None:
-    from rich import box
-    from rich.filesize import decimal
-    from rich.markup import escape
-    from rich.table import Table
-
-    table = Table(header_style="bold", box=box.SIMPLE_HEAD)
-    for column in ("kind", "name", "size", "last used", ""):
-        table.add_column(column, justify="right" if column == "size" else "left")
-    for one in found:
-        table.add_row(one.kind, escape(one.name), decimal(one.size), one.used, "in use" if one.in_use else "")
-    out.print(table)

@@ -178,7 +178,7 @@ def _evaluate(prospect: Prospect, kit: "Kit", events: Path | None, failures: "di
 
     run, kept, cancel = prospect.run, prospect.store, Cancel()
     files = [kept.run_file(run.id, "events.jsonl"), *([events] if events else [])]
-    done = frozenset() if kit.refresh else prospect.reuse.jobs
+    done = evaluate.spared(run.plan, prospect.reuse, kit).jobs
     try:
         # Closed, since otherwise what runs would go on where something breaks in between: a full disk, a lost terminal.
         with closing(evaluate.evaluate(prospect.prepared, prospect.reuse, kit, cancel)) as happening:

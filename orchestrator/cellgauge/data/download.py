@@ -5,17 +5,15 @@ import json
 import os
 import shutil
 import threading
-from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
+from cellgauge.data.cache.seal import Report
 from cellgauge.data.patience import Pace, attempts, attended
 from cellgauge.data.sources import Changed, Fault, Head, Remote
 from cellgauge_model.contract import write_atomically
 
-Report = Callable[[int, int | None], None]
-"""Is told how many bytes are there, of how many; called every few moments. What it raises ends the download."""
 RESTARTS = 3
 """Times that a file may change while it is read."""
 

@@ -7,9 +7,9 @@ from urllib.parse import urlsplit
 
 from cellgauge.data import download, sources
 from cellgauge.data.cache import Cache, key, seal
-from cellgauge.data.cache.seal import stamp
+from cellgauge.data.cache.seal import Report, stamp
 from cellgauge.data.cache.uses import ELSEWHERE
-from cellgauge.data.download import PACE, Report, silent
+from cellgauge.data.download import PACE, silent
 from cellgauge.data.patience import Pace
 from cellgauge.data.sources import Fault, Head, Local, Remote
 from cellgauge.disk import explained
@@ -22,7 +22,13 @@ Found = tuple[Path, str, tuple[int, ...]]
 """A file, its SHA-256, and its stamp when it was hashed."""
 
 
-def fetch(spec: DatasetSpec, cache: Cache, report: Report | None = None, *, refresh: bool = False) -> Found:
+class _Absent(FetchError):
+    """It is not on this machine, and was not to be pulled."""
+
+
+def fetch(
+    spec: DatasetSpec, cache: Cache, report: Report | None = None, *, refresh: bool = False, pull: bool = True
+) -> Found:
     """Return a dataset's path, its SHA-256, and the stamp of the file that was hashed.
 
     Parameters
@@ -31,16 +37,19 @@ def fetch(spec: DatasetSpec, cache: Cache, report: Report | None = None, *, refr
         Is told how many bytes have come, of how many.
     refresh
         Ask the source again, where its checksum is not in the catalogue.
+    pull
+        False: take it only from this machine, and ask nobody.
 
     Raises
     ------
     FetchError
-        If no source has it, or what they have is another file than the catalogue means.
+        If no source has it, or what they have is another file than the catalogue means; or if it is not here, and is
+        not to be pulled.
     StorageError
         If the cache cannot be written.
     """
     what = f"dataset '{spec.name}'"
-    return file(what, spec.sources, spec.sha256s, cache, report, size=spec.size, refresh=refresh)
+    return file(what, spec.sources, spec.sha256s, cache, report, size=spec.size, refresh=refresh, pull=pull)
 
 
 def file(
@@ -52,6 +61,7 @@ def file(
     *,
     size: int | None = None,
     refresh: bool = False,
+    pull: bool = True,
     pace: Pace = PACE,
 ) -> Found:
     """Return a file from the first of several sources that has it, with its SHA-256 and its stamp.
@@ -64,6 +74,8 @@ def file(
         One of which it has to have; none: any will do.
     size
         Bytes that it has to have, where that is known.
+    pull
+        False: take it only from this machine, and ask nobody.
 
     Raises
     ------
@@ -73,12 +85,13 @@ def file(
         If the cache cannot be written.
     """
     said: list[FetchError] = []
-    order = _Order(what, addresses, sha256s, size, cache, report or silent, refresh, pace)
+    order = _Order(what, addresses, sha256s, size, cache, report or silent, refresh, pull, pace)
     for address in addresses:
         try:
             return order.at(address)
         except FetchError as problem:
             said.append(problem)
+    said = [one for one in said if not isinstance(one, _Absent)] or said[:1]
     if len(said) == 1:
         raise said[0]
     lines = "\n".join(f"  {problem.message.removeprefix(f'{what}: ')}" for problem in said)
@@ -111,11 +124,13 @@ class _Order:
         cache: Cache,
         report: Report,
         refresh: bool,
+        pull: bool,
         pace: Pace,
     ) -> None:
         self._what, self._addresses, self._sha256s = what, addresses, sha256s
         self._size, self._cache = size, cache
         self._report, self._refresh, self._pace = report, refresh and not sha256s, pace
+        self._pull = pull
 
     def at(self, address: str) -> Found:
         """Get it from one source."""
@@ -125,6 +140,8 @@ class _Order:
                 return self._in_place(source.path(address))
             if known := self._known():
                 return known
+            if not self._pull:
+                raise _Absent(f"{self._what} is not here yet", "Pull it: `cellgauge datasets pull NAME`.")
             with self._cache.lock(f"download-{key(address)}", self._tick):
                 # Somebody else may have fetched it while we waited.
                 return self._known() or self._pulled(source, address)
@@ -173,7 +190,7 @@ class _Order:
                 download.drop(part)
                 hint = "Another version was put there, or something in between answers. Look at its publisher's page."
                 raise FetchError(f"{self._what}: {address}: what came has {misfit}", hint)
-        path = self._cache.keep(part, digest)
+        path = self._cache.keep(part, digest, self._tick)
         self._cache.note(address, digest, path.stat().st_size, head.etag, head.version)
         return path, digest, stamp(path)
 

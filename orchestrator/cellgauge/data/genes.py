@@ -19,7 +19,35 @@ RULES = 1
 """Raised whenever the same table would convert an id differently, or `genes/make.py` is changed to that end."""
 
 TABLES = {"Homo sapiens": "human", "Mus musculus": "mouse"}
-PREFIXES = {"Homo sapiens": "ENSG", "Mus musculus": "ENSMUSG"}
+PREFIXES = {
+    "Homo sapiens": "ENSG",
+    "Mus musculus": "ENSMUSG",
+    "Xenopus tropicalis": "ENSXETG",
+    "Xenopus laevis": "ENSXLAG",
+    "Danio rerio": "ENSDARG",
+    "Microcebus murinus": "ENSMICG",
+    "Sus scrofa": "ENSSSCG",
+    "Macaca fascicularis": "ENSMFAG",
+    "Macaca mulatta": "ENSMMUG",
+    "Ornithorhynchus anatinus": "ENSOANG",
+    "Monodelphis domestica": "ENSMODG",
+    "Gorilla gorilla": "ENSGGOG",
+    "Pan troglodytes": "ENSPTRG",
+    "Callithrix jacchus": "ENSCJAG",
+    "Gallus gallus": "ENSGALG",
+    "Oryctolagus cuniculus": "ENSOCUG",
+    "Rattus norvegicus": "ENSRNOG",
+    "Heterocephalus glaber": "ENSHGLG",
+    "Petromyzon marinus": "ENSPMAG",
+    "Spongilla lacustris": "ENSLPGG",
+    "Drosophila melanogaster": "FBgn",
+    "Caenorhabditis elegans": "WBGene",
+    "Plasmodium falciparum": "PF3D7_",
+    "Stylophora pistillata": "LOC",
+    "Saccharomyces cerevisiae": "",
+    "Lytechinus variegatus": "",
+}
+"""How the gene ids of each organism begin in Ensembl, or in the database whose ids Ensembl keeps; '': in no one way."""
 
 # ENSG00000141510.17; GENCODE's lifted ENSG00000223972.5_2; its copies on chromosome Y, ENSG00000002586.20_PAR_Y.
 ENSEMBL = re.compile(r"(ENS(?:[A-Z]{3,4})?G[0-9]{11})(?:\.[0-9]+(?:_[0-9]+)?)?(?:_PAR_Y)?", re.ASCII)
@@ -77,6 +105,36 @@ def convert(ids: Sequence[str], organism: str, to: GeneIds) -> list[str]:
     prefix = PREFIXES[organism]
     own = [one if one.startswith(prefix) and ENSEMBL.fullmatch(one) else "" for one in bare]
     return [mine or table.ensembl.get(one, "") for mine, one in zip(own, bare, strict=True)]
+
+
+def proper(names: Sequence[str], ids: Sequence[str], organism: str) -> list[bool]:
+    """Tell which genes go by the very name that belongs to their id, and not by an alias or by an id that was given up.
+
+    Parameters
+    ----------
+    names
+        What a dataset calls each gene.
+    ids
+        The id that each was found to have, of either kind; as long as `names`.
+    organism
+        Latin name.
+
+    Returns
+    -------
+    list of bool
+        For PTPRC and its id True, for CD45 and the same id False. Without a table for the organism, True unless it is
+        a gene's copy on chromosome Y.
+    """
+    bare = strip(names)
+    original = [name == one or not name.endswith("_PAR_Y") for name, one in zip(names, bare, strict=True)]
+    if organism not in TABLES:
+        return original
+    table = _table(organism)
+    found = []
+    for name, one, first in zip(bare, ids, original, strict=True):
+        paired = table.symbol.get(one) == name or table.ensembl.get(one) == name
+        found.append(first and (name == one or paired))
+    return found
 
 
 def coverage(converted: Sequence[str]) -> float:

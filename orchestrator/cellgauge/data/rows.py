@@ -24,7 +24,8 @@ def kept(dataset: Dataset, rows: Rows | None) -> "NDArray[np.bool_]":
     ----------
     rows
         With a split, the cells that may be trained on; then, with a limit, at most so many of them, of each value of
-        `stratify` its share, and one at least if there is room. Cells without a value are a stratum of their own.
+        `stratify` its share, and one at least; of all alike, if there are more values than that. Cells without a value
+        are a stratum of their own.
 
     Returns
     -------
@@ -46,10 +47,31 @@ def kept(dataset: Dataset, rows: Rows | None) -> "NDArray[np.bool_]":
     left = np.flatnonzero(found)
     cells, words = _read(dataset, rows.stratify, columns)
     strata = words[left] if rows.stratify else np.full(len(left), None)
+    if len({*strata}) > rows.limit:  # the shares of so many cannot be kept: a time for each cell, perhaps
+        strata = np.full(len(left), None)
     drawn = left[_drawn(strata, _ranks(cells[left], f"limit {rows.seed}"), rows.limit, least=1)]
     found = np.zeros(dataset.n_cells, dtype=bool)
     found[drawn] = True
     return found
+
+
+def held_out(dataset: Dataset, rows: Rows) -> "NDArray[np.bool_]":
+    """Tell for each cell of a dataset, in its order, whether a view with these rules holds it out for testing.
+
+    Returns
+    -------
+    Shape (cells,), bool; False for all without a split.
+
+    Raises
+    ------
+    DatasetError
+        As `kept`.
+    """
+    import numpy as np
+
+    if rows.split is None:
+        return np.zeros(dataset.n_cells, dtype=bool)
+    return _split(dataset, rows.split, {**dataset.spec.obs, **rows.columns})[1]
 
 
 def split(dataset: Dataset, split: Split) -> "tuple[NDArray[np.bool_], NDArray[np.bool_]]":
@@ -188,14 +210,30 @@ def apportioned(sizes: "NDArray[np.int64]", count: int, least: int = 0) -> "NDAr
     """
     import numpy as np
 
-    total, never = max(int(sizes.sum()), 1), np.iinfo(np.int64).min
+    total = max(int(sizes.sum()), 1)
     exact = sizes * count  # in units of 1/total of a seat, so that no rounding decides
     found = exact // total
     if count >= least * np.count_nonzero(sizes):
         found = np.maximum(found, np.minimum(sizes, least))
-    while (missing := count - int(found.sum())) != 0:
-        if missing > 0:
-            found[np.argmax(np.where(found < sizes, exact - found * total, never))] += 1
-        else:
-            found[np.argmax(np.where(found > np.minimum(sizes, least), found * total - exact, never))] -= 1
+    missing = count - int(found.sum())
+    if missing > 0:  # fewer than there are remainders, so nobody gets two
+        found[np.argsort(found * total - exact, kind="stable")[:missing]] += 1
+    elif missing < 0:
+        found = _returned(found, np.minimum(sizes, least), found * total - exact, -missing)
     return found
+
+
+def _returned(found: Any, least: Any, surplus: Any, many: int) -> "NDArray[np.int64]":
+    """Take seats back, one after the other from who has most too many; a seat less is more than any remainder."""
+    import numpy as np
+
+    rounds, most = 0, many  # in which everybody who can gives one
+    while rounds < most:
+        middle = (rounds + most + 1) // 2
+        enough = int(np.minimum(found - least, middle).sum()) <= many
+        rounds, most = (middle, most) if enough else (rounds, middle - 1)
+    left: NDArray[np.int64] = found - np.minimum(found - least, rounds)
+    givers = np.flatnonzero(left > least)
+    order = givers[np.argsort(-surplus[givers], kind="stable")]
+    left[order[: many - int((found - left).sum())]] -= 1
+    return left

@@ -1,15 +1,14 @@
 """Puts a variant's trained weights together in one folder, each file checked, once for all jobs."""
 
-import secrets
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
 from cellgauge import disk
 from cellgauge.data import fetch
-from cellgauge.data.cache import Cache
+from cellgauge.data.cache import Cache, seal
+from cellgauge.data.cache.seal import Report
 from cellgauge.data.cache.uses import ELSEWHERE
-from cellgauge.data.fetch import Report
 from cellgauge.disk import explained, link
 from cellgauge.specs import Model, Weight, identity
 
@@ -45,11 +44,11 @@ def write(model: Model, variant: str, cache: Cache, report: Report | None = None
     if not weights:
         return None
     name = digest(weights)
+    cache.use("weights", name)
     for place in (root / "weights" / name for root in cache.shared):
         if _whole(place, weights, cache):
             return place
     place = cache.root / "weights" / name
-    cache.use("weights", name)
     with cache.lock(f"weights-{name}", lambda: report(0, None) if report else None):
         if not _whole(place, weights, cache):
             disk.remove(place)
@@ -70,14 +69,13 @@ def _whole(place: Path, weights: Sequence[Weight], cache: Cache) -> bool:
 
 
 def _put(found: Sequence[tuple[Weight, Path]], place: Path) -> None:
-    with explained(place, ELSEWHERE):
-        partial = place.with_name(f".{place.name}.{secrets.token_hex(4)}")
-        try:
-            for one, path in found:
-                link(path, partial / one.path)
-            partial.rename(place)
-        finally:
-            disk.remove(partial)
+    with explained(place, ELSEWHERE), disk.put(place) as partial:
+        for one, path in found:
+            sealed, before = seal.good(path, one.sha256), seal.stamp(path)
+            link(path, partial / one.path)
+            with suppress(OSError):  # it is only to be quicker next time
+                if sealed and seal.stamp(path) == before:  # the link has moved a time of it, and nothing else
+                    seal.write(path, one.sha256)
 
 
 def _source(weight: Weight, folder: Path) -> str:

@@ -91,7 +91,7 @@ class DatasetEntry(Spec):
     control: str | None = None
     """The value of the perturbation column that means: not perturbed."""
     splits: dict[Name, Split] = {}
-    """Which cells tasks that train may train on."""
+    """Which cells models may be trained on, by the name that a task asks for."""
     empty_cells: float = Field(default=0.0, ge=0, lt=1)
     """The share of cells without a single count that is put up with."""
     licence: str = "unknown"
@@ -152,7 +152,10 @@ class Dataset(Spec):
     n_cells: int
     n_genes: int
     tells: dict[str, tuple[str, ...]] = {}
-    """Role → the other roles whose value can be told from it, so that a model that sees it knows them too."""
+    """Role, or two (`batch+donor`) → the other roles whose value can be told from it, so that a model that sees it
+    knows them too."""
+    ids: tuple[str, ...] = ()
+    """Roles whose column names cells rather than groups of them, so that no model sees it."""
 
 
 class Rows(Spec):

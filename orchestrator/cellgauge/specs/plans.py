@@ -3,7 +3,7 @@
 from typing import Literal
 
 from cellgauge.specs.base import Name, Relaxation, Spec, Verb
-from cellgauge.specs.datasets import View
+from cellgauge.specs.datasets import Split, View
 from cellgauge_model.contract import Param
 
 
@@ -57,6 +57,8 @@ class Scoring(Spec):
     """True if the model was trained on this dataset, as its manifest or the catalogue says."""
     limit_cells: int | None = None
     """Of so many cells, drawn from the dataset: not comparable with a score of all."""
+    split: Split | None = None
+    """Which cells the model was given, and which were held out from it; absent: it was given them all."""
 
 
 class Skip(Spec):

@@ -9,8 +9,9 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-from cellgauge.data.cache import seal, stock
-from cellgauge.data.cache.seal import Tick
+from cellgauge.data.cache import content, seal, stock, uses
+from cellgauge.data.cache.content import place
+from cellgauge.data.cache.seal import Report, Tick
 from cellgauge.data.cache.stock import Entry
 from cellgauge.data.cache.uses import ELSEWHERE, Uses, locked
 from cellgauge.disk import explained
@@ -37,8 +38,8 @@ class Hashed(Spec):
     """What a file elsewhere on this machine held when it was hashed."""
 
     path: str
-    imprint: tuple[int, ...]
-    sha256: str
+    looks: tuple[int, ...]
+    digest: str
 
 
 class Cache:
@@ -49,7 +50,7 @@ class Cache:
     root
         One's own. It need not be there yet.
     shared
-        Those of others, looked into first; they are only read.
+        Those of others, looked into first; they are only read, but for marks of what is in use.
     cellxgene
         Where CELLxGENE Discover is asked for the address of a dataset.
     say
@@ -73,6 +74,13 @@ class Cache:
     def use(self, kind: str, name: str) -> None:
         """Say that this process uses a thing until it ends, so that nobody prunes it. First this, then look for it."""
         self._uses.mark(kind, name)
+        for root in self.shared:
+            if _there(place(root, name) if kind == "files" else root / kind / name):
+                Uses(root).visit(kind, name)
+
+    def linger(self) -> None:
+        """Say of all that this process uses that it still does; to be called often, as a run goes on for days."""
+        uses.linger()
 
     def lock(self, name: str, tick: Tick | None = None) -> AbstractContextManager[None]:
         """Keep other processes and threads from making the same thing; `tick` is called while others do."""
@@ -88,37 +96,39 @@ class Cache:
         StorageError
             If one's own cache cannot be read.
         """
-        for path in (_place(root, sha256) for root in self.shared):
+        for root in self.shared:
+            path = place(root, sha256)
             if _readable(path):
-                with suppress(OSError):
+                Uses(root).visit("files", sha256)
+                with suppress(OSError):  # pruned meanwhile, perhaps
                     if seal.good(path, sha256) or self.hashed(path, tick) == sha256:
                         return path
-                self._say(f"{path} is damaged, and passed over: tell whose it is")
-        path = _place(self.root, sha256)
+                    self._say(f"{path} is damaged, and passed over: tell whose it is")
+        path = place(self.root, sha256)
         if not path.is_file():
             return None
         self.use("files", sha256)  # before another look: from now on it is not pruned
-        with explained(path, ELSEWHERE):
-            if not path.is_file():
-                return None
-            if seal.good(path, sha256):
+        with explained(path, ELSEWHERE), suppress(FileNotFoundError):
+            if seal.good(path, sha256) or not content.removed(self.root, sha256, tick):
                 return path
-            if seal.digest(path, tick) == sha256:
-                seal.write(path, sha256)
-                return path
-            path.unlink(missing_ok=True)
-        self._say(f"{path} was damaged, and is fetched again")
+            self._say(f"{path} was damaged, and is removed; it is fetched again where it is needed")
         return None
 
     def holds(self, sha256: str) -> Path | None:
         """Say where a file with this content should be, without looking into it."""
-        return next((path for root in (*self.shared, self.root) if _readable(path := _place(root, sha256))), None)
+        return next((path for root in (*self.shared, self.root) if _readable(path := place(root, sha256))), None)
 
-    def keep(self, part: Path, sha256: str) -> Path:
-        """Take in a file that was downloaded and verified: it is either there as a whole, or not at all."""
-        path = _place(self.root, sha256)
+    def keep(self, part: Path, sha256: str, tick: Tick | None = None) -> Path:
+        """Take in a file that was downloaded and verified: it is either there as a whole, or not at all.
+
+        One that is there already stays: somebody may be reading it, and would take another for a changed one.
+        """
+        path = place(self.root, sha256)
         self.use("files", sha256)
-        with explained(path, ELSEWHERE):
+        with self.lock(f"file-{sha256}", tick), explained(path, ELSEWHERE):
+            if path.is_file() and (seal.good(path, sha256) or content.whole(path, sha256, tick)):
+                part.unlink(missing_ok=True)
+                return path
             path.parent.mkdir(parents=True, exist_ok=True)
             part.chmod(part.stat().st_mode & 0o444)  # as the umask gave it: a group may share a cache
             part.replace(path)
@@ -161,20 +171,39 @@ class Cache:
         OSError
             If it cannot be read.
         """
-        known = self.root / "known" / f"{key(str(path.absolute()))}.json"
-        before = seal.imprint(path)
+        return self._read_once("known", path, seal.imprint, seal.digest, tick)
+
+    def summed(self, path: Path, tick: Tick | None = None) -> str:
+        """Return the checksum of somebody else's view in the same way; jobs may link to it meanwhile.
+
+        Raises
+        ------
+        OSError
+            If it cannot be read.
+        """
+        return self._read_once("sums", path, seal.stamp, seal.checksum, tick)
+
+    def _read_once(
+        self,
+        kind: str,
+        path: Path,
+        looks: Callable[[Path], tuple[int, ...]],
+        digest: Callable[[Path, Tick | None], str],
+        tick: Tick | None,
+    ) -> str:
+        known = self.root / kind / f"{key(str(path.absolute()))}.json"
+        before = looks(path)
         with suppress(OSError, ValidationError):
             found = Hashed.model_validate_json(known.read_bytes())
-            if (found.path, found.imprint) == (str(path.absolute()), before):
-                return found.sha256
+            if (found.path, found.looks) == (str(path.absolute()), before):
+                return found.digest
         sure = seal.settled(path)
-        digest = seal.digest(path, tick)
+        told = digest(path, tick)
         with suppress(OSError):  # it is only to be quicker next time
-            if sure and seal.imprint(path) == before:
+            if sure and looks(path) == before:
                 known.parent.mkdir(parents=True, exist_ok=True)
-                found = Hashed(path=str(path.absolute()), imprint=before, sha256=digest)
-                write_atomically(known, found.model_dump_json())
-        return digest
+                write_atomically(known, Hashed(path=str(path.absolute()), looks=before, digest=told).model_dump_json())
+        return told
 
     # --- upkeep -----------------------------------------------------------------------------------------------------
 
@@ -182,7 +211,7 @@ class Cache:
         """List what lies in one's own cache, by kind and name. Nothing is read, and nothing hashed."""
         return stock.contents(self.root)
 
-    def verify(self, report: Callable[[int, int | None], None] | None = None) -> list[Entry]:
+    def verify(self, report: Report | None = None) -> list[Entry]:
         """Hash everything again, in shared caches too; what is damaged in one's own is removed."""
         return stock.verify(self.root, self.shared, report)
 
@@ -194,7 +223,7 @@ class Cache:
         keep
             Bytes.
         partial
-            Remove interrupted downloads too, which would go on where they were.
+            Remove interrupted downloads too, which would go on where they were; otherwise they do not count.
         """
         return stock.prune(self.root, keep, partial=partial)
 
@@ -220,5 +249,7 @@ def _readable(path: Path) -> bool:
     return False
 
 
-def _place(root: Path, sha256: str) -> Path:
-    return root / "files" / sha256[:2] / sha256
+def _there(path: Path) -> bool:
+    with suppress(OSError):
+        return path.exists()
+    return False

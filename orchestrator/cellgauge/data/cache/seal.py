@@ -11,6 +11,8 @@ from cellgauge_model.contract import write_atomically
 
 Tick = Callable[[], None]
 """Is called every few moments, and may raise to give up what lasts long."""
+Report = Callable[[int, int | None], None]
+"""Is told how many bytes are there, of how many; called every few moments. What it raises ends the work."""
 BLOCK = 1 << 22
 RACY = 2_000_000_000
 """Nanoseconds within which a second change of a file might not move its times: file systems tick coarsely."""
@@ -65,14 +67,14 @@ def beside(path: Path) -> Path:
     return path.with_name(f"{path.name}.seal")
 
 
-def write(path: Path, sha256: str) -> None:
-    """Note beside a file what it is, and how it looks now."""
-    write_atomically(beside(path), text(path, sha256))
+def write(path: Path, sha256: str, looks: tuple[int, ...] | None = None) -> None:
+    """Note beside a file what it is, and how it looks: now, or when it was hashed."""
+    write_atomically(beside(path), text(path, sha256, looks))
 
 
-def text(path: Path, sha256: str) -> str:
+def text(path: Path, sha256: str, looks: tuple[int, ...] | None = None) -> str:
     """What a seal says."""
-    return " ".join(map(str, [*imprint(path), sha256]))
+    return " ".join(map(str, [*(looks or imprint(path)), sha256]))
 
 
 def good(path: Path, sha256: str) -> bool:
@@ -80,3 +82,43 @@ def good(path: Path, sha256: str) -> bool:
     with suppress(OSError, UnicodeDecodeError):
         return beside(path).read_text() == text(path, sha256)
     return False
+
+
+def alike(path: Path, sha256: str) -> bool:
+    """Tell whether a file looks as it did when it was sealed, apart from the time that a new link to it moves too."""
+    with suppress(OSError, UnicodeDecodeError):
+        *looked, _, told = beside(path).read_text().split() or [""] * 2
+        return (looked, told) == ([str(one) for one in stamp(path)], sha256)
+    return False
+
+
+class Summed:
+    """The seal of a view: its stamp and its checksum, in the view's folder.
+
+    No hash: that would take longer than to write the view once more. Nor the time that links move: jobs link to views.
+    """
+
+    def __init__(self, view: Path) -> None:
+        self._view, self._place = view, view.with_name("seal")
+
+    def write(self, checksum: str) -> None:
+        """Note what the view sums up to, and how it looks now."""
+        write_atomically(self._place, " ".join(map(str, [*stamp(self._view), checksum])))
+
+    def untouched(self) -> bool:
+        """Tell whether the view looks as it did when it was sealed, without reading it."""
+        stamped, _ = self._said()
+        with suppress(OSError):
+            return stamped == [str(one) for one in stamp(self._view)]
+        return False
+
+    @property
+    def checksum(self) -> str:
+        """What the view should sum up to; empty where nothing says so."""
+        return self._said()[1]
+
+    def _said(self) -> tuple[list[str], str]:
+        with suppress(OSError, UnicodeDecodeError):
+            *stamped, checksum = self._place.read_text().split() or [""]
+            return stamped, checksum
+        return [], ""

@@ -2,20 +2,23 @@
 
 import secrets
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from cellgauge import disk
-from cellgauge.data.cache import seal
-from cellgauge.data.cache.uses import ELSEWHERE, Uses, free
+from cellgauge.data.cache import content, seal
+from cellgauge.data.cache.seal import Report
+from cellgauge.data.cache.uses import ELSEWHERE, Uses, free, locked, tried
 from cellgauge.disk import explained
 from cellgauge.specs import Spec, identity
 
 Kind = Literal["files", "views", "weights", "partial"]
-Report = Callable[[int, int | None], None]
+VIEW = "view.h5ad"
+LOCKS = {"views": "view", "weights": "weights"}
+"""What locks are called that are held by whoever makes a thing."""
 
 
 class Entry(Spec):
@@ -31,9 +34,11 @@ class Entry(Spec):
     used: str
     """When it was used last, UTC."""
     in_use: bool = False
-    """True: by a process that lives, or that cannot be seen from here."""
+    """True: by a process that lives, or that cannot be seen from here and said so in the last days."""
     good: bool = True
-    """False: it is not what it was when it was sealed; or, once it is verified, not what it should be."""
+    """False: it does not look as it did when it was sealed; or, once it is verified, is not what it should be."""
+    reason: str = ""
+    """Why it could not be verified."""
     removed: bool = False
 
 
@@ -55,14 +60,7 @@ def verify(root: Path, shared: Sequence[Path], report: Report | None) -> list[En
                 report(done, total)
 
         with suppress(FileNotFoundError):  # pruned meanwhile
-            good = _verified(one, tick)
-            removed = not good and place == root
-            if removed:
-                _remove(root, one)
-            elif good and place == root and one.kind == "files" and not seal.good(one.path, one.name):
-                with explained(one.path, ELSEWHERE):
-                    seal.write(one.path, one.name)
-            verified.append(one.model_copy(update={"good": good, "removed": removed}))
+            verified.append(one.model_copy(update=_verified(root, one, tick, own=place == root)))
         done += one.size
         if report:
             report(done, total)
@@ -70,10 +68,13 @@ def verify(root: Path, shared: Sequence[Path], report: Report | None) -> list[En
 
 
 def prune(root: Path, keep: int, *, partial: bool) -> list[Entry]:
-    """Remove what was not used for longest until at most so many bytes are left."""
+    """Remove what was not used for longest until at most so many bytes are left.
+
+    Downloads that were begun count only where they may go: or all else would go in their place.
+    """
     uses, found = Uses(root), contents(root)
     _tidy(root, uses, found)
-    weights = {one.path: _weighed(one.path) for one in found}
+    weights = {one.path: _weighed(one.path) for one in found if partial or one.kind != "partial"}
     holders = Counter(inode for weight in weights.values() for inode in weight)
     left = sum({inode: size for weight in weights.values() for inode, size in weight.items()}.values())
     begun = [one for one in found if one.kind == "partial"] if partial else []
@@ -89,10 +90,13 @@ def prune(root: Path, keep: int, *, partial: bool) -> list[Entry]:
 
 
 def _tidy(root: Path, uses: Uses, found: Sequence[Entry]) -> None:
-    """Remove what killed processes left: their marks, and what they were about to remove."""
-    for one in found:
-        with suppress(OSError):
-            uses.sweep(one.kind, one.name)
+    """Remove what killed processes left: their marks, views that they had begun, and what they were about to remove."""
+    uses.sweep({(one.kind, one.name) for one in found})
+    begun = [one for one in (root / "views").glob("[!.]*") if one.is_dir() and not _is_file(one / VIEW)]
+    for folder in begun:
+        with tried(root, f"{LOCKS['views']}-{folder.name}") as held, suppress(OSError):
+            if held and not _is_file(folder / VIEW):
+                disk.remove(folder)
     with suppress(OSError):
         with uses.settling():
             asides = list((root / "trash").iterdir())
@@ -111,12 +115,6 @@ def _pruned(root: Path, uses: Uses, one: Entry) -> bool:
     return True
 
 
-def _remove(root: Path, one: Entry) -> None:
-    with Uses(root).settling():
-        aside = _set_aside(root, one)
-    disk.remove(aside)
-
-
 def _set_aside(root: Path, one: Entry) -> Path:
     """Move a thing out of everybody's sight in one step, since its removal may take long or be interrupted."""
     aside = root / "trash" / secrets.token_hex(8)
@@ -131,12 +129,14 @@ def _set_aside(root: Path, one: Entry) -> Path:
 
 def _things(root: Path) -> Iterator[tuple[Kind, Path]]:
     for path in sorted((root / "files").glob("??/*")):
-        if path.suffix != ".seal" and path.is_file() and not path.name.startswith("."):
+        if path.suffix != ".seal" and not path.name.startswith(".") and _is_file(path):
             yield "files", path
-    for kind in ("views", "weights"):
-        for path in sorted((root / kind).glob("[!.]*")):
-            if path.is_dir():
-                yield kind, path
+    for path in sorted((root / "views").glob("[!.]*")):
+        if _is_file(path / VIEW):  # else somebody writes it now, or was killed
+            yield "views", path
+    for path in sorted((root / "weights").glob("[!.]*")):
+        if path.is_dir():
+            yield "weights", path
     for path in sorted((root / "partial").glob("*.part")):
         yield "partial", path
 
@@ -184,26 +184,47 @@ def _files(path: Path) -> Iterator[Path]:
     if not path.is_dir():
         yield path
     else:
-        yield from (file for file in path.rglob("*") if file.is_file() and not file.is_symlink())
+        yield from (file for file in path.rglob("*") if _is_file(file) and not file.is_symlink())
+
+
+def _is_file(path: Path) -> bool:
+    with suppress(OSError):  # of a folder that may not be entered
+        return path.is_file()
+    return False
 
 
 def _as_sealed(kind: Kind, path: Path) -> bool:
     if kind == "files":
-        return seal.good(path, path.name)
-    if kind == "views":
-        with suppress(OSError, UnicodeDecodeError):  # as `view` seals them: by stamp and checksum
-            return (path / "seal").read_text().split()[:-1] == [str(one) for one in seal.stamp(path / "view.h5ad")]
-        return False
-    return True
+        return seal.alike(path, path.name)
+    return kind != "views" or seal.Summed(path / VIEW).untouched()
 
 
-def _verified(one: Entry, tick: seal.Tick) -> bool:
+def _verified(root: Path, one: Entry, tick: seal.Tick, *, own: bool) -> dict[str, Any]:
+    """Say what has become of a thing, under the names of `Entry`; one's own is removed where it is damaged."""
+    try:
+        if not own:
+            return {"good": _good(one, tick)}
+        if one.kind == "files":
+            removed = content.removed(root, one.name, tick)
+            return {"good": not removed, "removed": removed}
+        with locked(root, f"{LOCKS[one.kind]}-{one.name}", tick):  # somebody may just write a good one
+            good = _good(one, tick)
+            if not good:
+                with Uses(root).settling():
+                    aside = _set_aside(root, one)
+                disk.remove(aside)
+        return {"good": good, "removed": not good}
+    except FileNotFoundError:
+        raise
+    except OSError as problem:
+        return {"good": False, "reason": problem.strerror or str(problem)}
+
+
+def _good(one: Entry, tick: seal.Tick) -> bool:
     """Hash a thing: a file's name is its hash, and weights' id is made of theirs. A view's checksum lies beside it."""
     if one.kind == "files":
         return seal.digest(one.path, tick) == one.name
     if one.kind == "views":
-        with suppress(OSError, UnicodeDecodeError):
-            return (one.path / "seal").read_text().split()[-1:] == [seal.checksum(one.path / "view.h5ad", tick)]
-        return False
+        return seal.checksum(one.path / VIEW, tick) == seal.Summed(one.path / VIEW).checksum
     files = sorted((file.relative_to(one.path).as_posix(), seal.digest(file, tick)) for file in _files(one.path))
     return identity(files) == one.name

@@ -29,6 +29,7 @@ class Outcome(Spec):
     n_cells: int
     n_genes: int
     tells: dict[str, tuple[str, ...]]
+    ids: tuple[str, ...]
 
 
 def check(spec: DatasetSpec, path: Path, sha256: str, hashed: tuple[int, ...], seals: Path | None = None) -> Dataset:
@@ -51,12 +52,12 @@ def check(spec: DatasetSpec, path: Path, sha256: str, hashed: tuple[int, ...], s
     found = _kept(seal) if seal else None
     if found is None:
         found = _found(spec, path)
-        _unchanged(path, hashed)
+        _same(path, hashed, "read")
         if seal:
             with suppress(OSError):  # it will be checked again, that is all
                 seal.parent.mkdir(parents=True, exist_ok=True)
                 write_atomically(seal, found.model_dump_json())
-    _unchanged(path, hashed)
+    _same(path, hashed, "read")
     return Dataset(spec=spec, path=path, sha256=sha256, stamp=hashed, **dict(found))
 
 
@@ -64,11 +65,6 @@ def _kept(seal: Path) -> Outcome | None:
     with suppress(OSError, ValueError):  # it is not there, or was damaged: made anew
         return Outcome.model_validate_json(seal.read_bytes())
     return None
-
-
-def _unchanged(path: Path, hashed: tuple[int, ...]) -> None:
-    if not path.exists() or stamp(path) != hashed:
-        raise DatasetError(f"{path} was changed while it was read", "Run the same command again.")
 
 
 def _found(spec: DatasetSpec, path: Path) -> Outcome:
@@ -79,7 +75,8 @@ def _found(spec: DatasetSpec, path: Path) -> Outcome:
             raise DatasetError(f"dataset '{spec.name}' ({path}): {'; '.join(one.message for one in errors)}", hints)
         obs = file.obs(sorted({*spec.obs.values()}))
         n_genes = len(file.genes(spec.matrix.slot))
-        return Outcome(n_cells=file.n_cells, n_genes=n_genes, tells=labels.tells(spec.obs, obs))
+        tells, ids = labels.tells(spec.obs, obs), labels.ids(spec.obs, obs)
+        return Outcome(n_cells=file.n_cells, n_genes=n_genes, tells=tells, ids=ids)
 
 
 def examine(path: Path, spec: DatasetSpec | None = None) -> list[Misfit]:
@@ -161,7 +158,7 @@ def reopen(dataset: Dataset) -> h5ad.H5ad:
     DatasetError
         If it is not the same file any more.
     """
-    _same(dataset)
+    same(dataset)
     return h5ad.open(dataset.path, vouched=True)
 
 
@@ -173,13 +170,24 @@ def reread(dataset: Dataset, *, backed: bool) -> "anndata.AnnData":
     DatasetError
         If it is not the same file any more.
     """
-    _same(dataset)
+    same(dataset)
     return read(dataset.path, backed=backed)
 
 
-def _same(dataset: Dataset) -> None:
-    if not dataset.path.exists() or stamp(dataset.path) != dataset.stamp:
-        raise DatasetError(f"{dataset.path} was changed while it was in use", "Run the same command again.")
+def same(dataset: Dataset) -> None:
+    """Make sure that a dataset is the file still that was checked.
+
+    Raises
+    ------
+    DatasetError
+        If it is not.
+    """
+    _same(dataset.path, dataset.stamp, "in use")
+
+
+def _same(path: Path, stamped: tuple[int, ...], while_it_was: str) -> None:
+    if not path.exists() or stamp(path) != stamped:
+        raise DatasetError(f"{path} was changed while it was {while_it_was}", "Run the same command again.")
 
 
 def read(path: Path, *, backed: bool) -> "anndata.AnnData":

@@ -1,47 +1,20 @@
 """Checks a dataset's gene ids: that each names one gene, in the declared way, of the declared organism."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from typing import TYPE_CHECKING
 
+from cellgauge.data import genes
 from cellgauge.data.check.rules import Misfit, listed, misfit
 from cellgauge.data.h5ad import H5ad
 from cellgauge.specs import DatasetSpec
+from cellgauge.specs.base import GeneIds
 
 if TYPE_CHECKING:
     import pandas as pd
 
-PREFIXES = {
-    "Homo sapiens": "ENSG",
-    "Mus musculus": "ENSMUSG",
-    "Xenopus tropicalis": "ENSXETG",
-    "Xenopus laevis": "ENSXLAG",
-    "Danio rerio": "ENSDARG",
-    "Microcebus murinus": "ENSMICG",
-    "Sus scrofa": "ENSSSCG",
-    "Macaca fascicularis": "ENSMFAG",
-    "Macaca mulatta": "ENSMMUG",
-    "Ornithorhynchus anatinus": "ENSOANG",
-    "Monodelphis domestica": "ENSMODG",
-    "Gorilla gorilla": "ENSGGOG",
-    "Pan troglodytes": "ENSPTRG",
-    "Callithrix jacchus": "ENSCJAG",
-    "Gallus gallus": "ENSGALG",
-    "Oryctolagus cuniculus": "ENSOCUG",
-    "Rattus norvegicus": "ENSRNOG",
-    "Heterocephalus glaber": "ENSHGLG",
-    "Petromyzon marinus": "ENSPMAG",
-    "Spongilla lacustris": "ENSLPGG",
-    "Drosophila melanogaster": "FBgn",
-    "Caenorhabditis elegans": "WBGene",
-    "Plasmodium falciparum": "PF3D7_",
-    "Stylophora pistillata": "LOC",
-    "Saccharomyces cerevisiae": "",
-    "Lytechinus variegatus": "",
-}
-"""How the gene ids of each organism begin in Ensembl, or in the database whose ids Ensembl keeps; '': in no one way."""
-OF = {prefix: organism for organism, prefix in PREFIXES.items() if prefix}
-ENSEMBL = r"(?:ENS[A-Z]*G\d{6,}|FBgn\d+|WBGene\d+|PF3D7_\d+|Y[A-P][LR]\d{3}[WC]|Q0\d{3}$)"
+OF = {prefix: organism for organism, prefix in genes.PREFIXES.items() if prefix}
+LOOKS = r"(?:ENS[A-Z]*G\d{6,}|FBgn\d+|WBGene\d+|PF3D7_\d+|Y[A-P][LR]\d{3}[WC]|Q0\d{3}$)"
 """What a gene id of Ensembl begins with; flies, worms, yeast and malaria keep those of their own databases."""
 PREFIX = re.compile(r"(ENS[A-Z]*G)\d{6,}|(FBgn)\d+|(WBGene)\d+|(PF3D7_)\d+")
 FOREIGN = 0.5
@@ -103,7 +76,7 @@ def unique(names: list[str]) -> Iterator[Misfit]:
 def organisms(ids: "pd.Index", organism: str) -> Iterator[Misfit]:
     """Check Ensembl ids against an organism, '' for any, and look for versions."""
     prefixes = [found[0] or found[1] or found[2] or found[3] for found in (_prefix(name) for name in ids) if found]
-    own = PREFIXES.get(organism)
+    own = genes.PREFIXES.get(organism)
     others = [OF[prefix] for prefix in prefixes if prefix in OF and prefix != own]
     if organism and others:
         most = max(set(others), key=others.count)
@@ -112,19 +85,27 @@ def organisms(ids: "pd.Index", organism: str) -> Iterator[Misfit]:
             yield misfit("D403", text, f"Say `organism: {most}` in the entry, if these are its genes.")
         else:
             yield misfit("D404", text, "Leave these genes out of the file, if the cells are of one organism.")
-    versions = [name for name in ids if re.fullmatch(r"ENS[A-Z]*G\d{6,}\.\d+\S*", name)]
+    bare = dict(zip(ids, genes.strip(list(ids)), strict=True))
+    versions = [name for name, one in bare.items() if name != one]
     if versions:
+        lost = len(bare) - len(set(bare.values()))
+        alike = f"; without it {lost} of them are the same as another" if lost else ""
         yield misfit(
             "D405",
-            f"{len(versions)} Ensembl ids have a version, for instance '{versions[0]}'",
-            "Models are shown the ids without. There is nothing to do.",
+            f"{len(versions)} Ensembl ids have a version, for instance '{versions[0]}'{alike}",
+            "Models are shown the ids without. "
+            + (
+                "Of several genes with one id they see one alone: add up those that belong together, or leave them out."
+                if lost
+                else "There is nothing to do."
+            ),
         )
 
 
-def kind_of(ids: "pd.Index", organism: str = "") -> str:
+def kind_of(ids: Collection[str], organism: str = "") -> GeneIds:
     """Tell which kind of gene id most are."""
-    pattern = ENSEMBL if not (organism in PREFIXES and PREFIXES[organism] == "LOC") else rf"(?:{ENSEMBL}|LOC\d+)"
-    return "ensembl" if ids.astype(str).str.match(pattern).mean() > 0.5 else "symbol"
+    looks = re.compile(rf"{LOOKS}|LOC\d+" if genes.PREFIXES.get(organism) == "LOC" else LOOKS)
+    return "ensembl" if 2 * sum(looks.match(one) is not None for one in ids) > len(ids) else "symbol"
 
 
 def _prefix(name: str) -> tuple[str, ...]:

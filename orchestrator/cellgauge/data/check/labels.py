@@ -1,5 +1,7 @@
 """Checks the obs columns that an entry names, and tells which of them give away which."""
 
+import itertools
+import math
 import re
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
@@ -16,6 +18,8 @@ VARIED = 0.95
 """Share of the most frequent value below which there is something to guess."""
 BINS = 100
 """Groups into which the values of a numeric column are put, where there are more."""
+GROUP = 4
+"""Cells of such a group, at least: with fewer a guess is right by chance."""
 
 
 def check(spec: DatasetSpec, columns: list[str], obs: "pd.DataFrame") -> Iterator[Misfit]:
@@ -110,13 +114,37 @@ def _splits(spec: DatasetSpec, obs: "pd.DataFrame") -> Iterator[Misfit]:
             )
 
 
+def ids(roles: dict[str, str], obs: "pd.DataFrame") -> tuple[str, ...]:
+    """Find the roles whose column names cells rather than groups of them: words, half as many or more as cells.
+
+    Parameters
+    ----------
+    roles
+        Role → obs column.
+    """
+    return tuple(sorted(role for role, column in roles.items() if column in obs and _is_id(obs[column])))
+
+
+def _is_id(column: "pd.Series[Any]") -> bool:
+    import pandas as pd
+
+    distinct = column.nunique()
+    # Numbers may be as many as cells and still say something, as times do.
+    return not pd.api.types.is_numeric_dtype(column) and distinct > 2 and 2 * distinct >= column.notna().sum()
+
+
+def pair(one: str, other: str) -> str:
+    """Name two roles that tell something together: `batch+donor`."""
+    return "+".join(sorted((one, other)))
+
+
 def tells(roles: dict[str, str], obs: "pd.DataFrame") -> dict[str, tuple[str, ...]]:
-    """Find which roles' values can be told from which others'.
+    """Find which roles' values can be told from which others', or from which two others' together.
 
     A role tells another if the most frequent value of the other among the cells of each of its own values is the
     right one for 99 % of the labelled cells, unless one value of the other is that of 95 % anyway, or the role has a
-    value for every second cell, as an id has. Numbers are compared in at most 100 groups of about equal size. Two
-    roles of one column tell each other.
+    value for every second cell, as an id has. Numbers are compared as they are and in groups of about equal size, at
+    most 100 and of four cells at least. Two roles of one column tell each other.
 
     Parameters
     ----------
@@ -125,40 +153,77 @@ def tells(roles: dict[str, str], obs: "pd.DataFrame") -> dict[str, tuple[str, ..
 
     Returns
     -------
-    Role → the other roles, in order; without those that tell none.
+    Role → the other roles, in order; without those that tell none. Two roles, as `pair` names them, stand there for
+    what neither of them tells alone.
     """
     codes = {column: _codes(obs[column]) for column in {*roles.values()} if column in obs}
-    known = {
-        (one, other): one == other or _tells(codes[one], codes[other], len(obs)) for one in codes for other in codes
+    known: dict[str, set[str]] = {one: set() for one in codes}
+    for one, other in itertools.permutations(codes, 2):
+        if _tells(codes[one], codes[other], len(obs)):
+            known[one].add(other)
+    found = {role: {*known.get(column, ()), column} for role, column in roles.items()}
+    for one, other in itertools.combinations(sorted(found), 2):
+        left, right = roles[one], roles[other]
+        unknown = codes.keys() - found[one] - found[other] if {left, right} <= codes.keys() else set()
+        if unknown and left != right:
+            both = [_together(this, that) for this in codes[left] for that in codes[right]]
+            found[pair(one, other)] = {told for told in unknown if _tells(both, codes[told], len(obs))}
+    named = {
+        key: tuple(sorted(role for role, column in roles.items() if column in told and role not in key.split("+")))
+        for key, told in found.items()
     }
-    found = {
-        role: tuple(
-            sorted(other for other, told in roles.items() if other != role and known.get((column, told), False))
-        )
-        for role, column in roles.items()
-    }
-    return {role: others for role, others in found.items() if others}
+    return {key: others for key, others in named.items() if others}
 
 
-def _codes(column: "pd.Series[Any]") -> Any:
-    """Number the values of a column from 1 on; 0 where there is none."""
+def _codes(column: "pd.Series[Any]") -> list[Any]:
+    """Number the values of a column from 1 on, 0 where there is none: as they are, and numbers also in groups."""
+    import numpy as np
     import pandas as pd
 
-    if pd.api.types.is_numeric_dtype(column) and not pd.api.types.is_bool_dtype(column) and column.nunique() > BINS:
-        column = pd.qcut(column.astype(float), BINS, labels=False, duplicates="drop")
-    return pd.factorize(column)[0] + 1
+    found = [pd.factorize(column)[0] + 1]
+    if pd.api.types.is_numeric_dtype(column) and not pd.api.types.is_bool_dtype(column):
+        numbers = column.to_numpy(dtype=float, na_value=np.nan)
+        numbers = np.where(np.isfinite(numbers), numbers, np.nan)
+        fine = min(BINS, len(column) // GROUP)
+        for groups in (fine, math.isqrt(fine)):  # as many as leave some cells in each, of one column and of two
+            if 1 < groups < found[0].max(initial=0):
+                cut = pd.qcut(numbers, groups, labels=False, duplicates="drop")
+                found.append(pd.factorize(cut)[0] + 1)
+    return found
 
 
-def _tells(one: Any, other: Any, cells: int) -> bool:
+def _together(one: Any, other: Any) -> Any:
+    """Number the pairs of two columns' values."""
+    import numpy as np
+    import pandas as pd
+
+    return pd.factorize(one.astype(np.int64) * (int(other.max()) + 1) + other)[0]
+
+
+def _tells(one: list[Any], other: list[Any], cells: int) -> bool:
+    """Tell whether one column, in any of its forms, tells the other in any of its."""
     import numpy as np
 
-    labelled = other > 0
-    one, other = one[labelled], other[labelled]
-    values = len(np.unique(one))
-    if not len(other) or 2 * values >= cells or np.bincount(other).max() >= VARIED * len(other):
-        return False
-    width = int(other.max()) + 1
-    pairs, counts = np.unique(one.astype(np.int64) * width + other, return_counts=True)
-    best = np.zeros(int(one.max()) + 1, dtype=np.int64)
+    for told in other:
+        labelled = told > 0
+        words = told[labelled]
+        if len(words) and np.bincount(words).max() < VARIED * len(words):
+            for form in (form[labelled] for form in one):
+                values = np.count_nonzero(np.bincount(form))
+                if 2 * values < cells and _right(form, words) >= SURE * len(words):
+                    return True
+    return False
+
+
+def _right(one: Any, other: Any) -> int:
+    """Count the cells for which the most frequent value of the other, among those of one's value, is the right one."""
+    import numpy as np
+
+    width, values = int(other.max()) + 1, int(one.max()) + 1
+    keys = one.astype(np.int64) * width + other
+    if width * values <= 4 * len(keys):  # a small table is counted many times quicker than so many cells are sorted
+        return int(np.bincount(keys, minlength=width * values).reshape(values, width).max(axis=1).sum())
+    pairs, counts = np.unique(keys, return_counts=True)
+    best = np.zeros(values, dtype=np.int64)
     np.maximum.at(best, pairs // width, counts)
-    return bool(best.sum() >= SURE * len(other))
+    return int(best.sum())

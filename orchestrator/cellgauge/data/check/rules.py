@@ -4,7 +4,7 @@ from typing import Literal, NamedTuple
 
 from cellgauge.specs.base import Spec
 
-VERSION = 1
+VERSION = 2
 """Raised whenever a rule finds more or less than before: what was checked by older rules is checked again."""
 
 Severity = Literal["error", "warning"]

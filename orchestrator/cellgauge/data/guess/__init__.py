@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlsplit
 
 from cellgauge.data import h5ad
+from cellgauge.data.check.geneids import kind_of
 from cellgauge.data.guess import organisms, roles, slots
 from cellgauge.data.h5ad import hdf5
 from cellgauge.errors import DatasetError
@@ -98,7 +99,7 @@ def guess(path: Path, name: str | None = None) -> Guess:
         matrix, remarks["matrix"] = slots.find(file)
         slot = matrix.slot if matrix else "X"
         ids = [str(one) for one in file.genes(slot)]
-        gene_ids, columns = organisms.kind(ids), _gene_columns(file, slot, ids)
+        gene_ids, columns = kind_of(ids), _gene_columns(file, slot, ids)
         numbered = bool(ids) and all(one.isdigit() for one in ids)
         remarks["gene_ids"] = f"the gene ids look like {', '.join(ids[:3])}"
         for kind, column in columns.items():
@@ -193,12 +194,12 @@ def _texts(file: h5ad.H5ad, slot: str, column: str) -> list[str]:
 
 def _gene_columns(file: h5ad.H5ad, slot: str, ids: Sequence[str]) -> dict[GeneIds, str]:
     """Find the var column with the other kind of ids; the fullest, if several have Ensembl ids."""
-    wanted: GeneIds = "symbol" if organisms.kind(ids) == "ensembl" else "ensembl"
+    wanted: GeneIds = "symbol" if kind_of(ids) == "ensembl" else "ensembl"
     full: dict[str, float] = {}
     for column in file.var_columns(slot):
         values = _texts(file, slot, column)
         likely = roles.plain(column) in SYMBOLS if wanted == "symbol" else True
-        if values and likely and organisms.kind(values) == wanted:
+        if values and likely and kind_of(values) == wanted:
             surest = SYMBOLS.index(roles.plain(column)) if wanted == "symbol" else 0
             full[column] = len(values) - surest * len(ids)
     return {wanted: max(full, key=lambda column: full[column])} if full else {}

@@ -1,12 +1,12 @@
-"""Tells which organism genes belong to, and in which kind of id they are named."""
+"""Tells which organism genes belong to."""
 
 import re
 from collections import Counter
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 
 from cellgauge.data import genes
-from cellgauge.data.check.geneids import ENSEMBL, OF, PREFIX, PREFIXES
-from cellgauge.specs.base import LATIN, GeneIds
+from cellgauge.data.check.geneids import OF, PREFIX, kind_of
+from cellgauge.specs.base import LATIN
 
 TAXA = {
     "9606": "Homo sapiens",
@@ -54,11 +54,6 @@ FAMILIAR = 0.4
 """Share of the symbols that must be in an organism's table before the genes are taken for its own."""
 
 
-def kind(ids: Collection[str]) -> GeneIds:
-    """Tell the kind of gene ids: `ensembl` if more than half look like it."""
-    return "ensembl" if 2 * sum(re.match(ENSEMBL, one) is not None for one in ids) > len(ids) else "symbol"
-
-
 def named(text: str) -> str | None:
     """Turn what people call an organism into its Latin name: `human`, `homo_sapiens`, `NCBITaxon:9606`; else None."""
     plain = text.strip().removeprefix("NCBITaxon:")
@@ -66,7 +61,7 @@ def named(text: str) -> str | None:
         return TAXA[plain]
     plain = plain.replace("_", " ")
     latin = plain[:1].upper() + plain[1:].lower()
-    return COMMON.get(plain.lower()) or (latin if latin in PREFIXES or re.match(LATIN, plain) else None)
+    return COMMON.get(plain.lower()) or (latin if latin in genes.PREFIXES or re.match(LATIN, plain) else None)
 
 
 def of_ids(ids: Sequence[str]) -> tuple[str | None, str]:
@@ -76,7 +71,7 @@ def of_ids(ids: Sequence[str]) -> tuple[str | None, str]:
     -------
     The Latin name or None, and why.
     """
-    if kind(ids) == "ensembl":
+    if kind_of(ids) == "ensembl":
         starts = Counter(found[found.lastindex or 0] for one in ids if (found := PREFIX.match(one)))
         if not starts:
             return "Saccharomyces cerevisiae", "the gene ids look like yeast's"

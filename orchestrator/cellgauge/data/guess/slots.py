@@ -3,6 +3,7 @@
 from typing import TYPE_CHECKING, Any, Literal
 
 from cellgauge.data.h5ad import H5ad
+from cellgauge.data.view import counts
 from cellgauge.errors import DatasetError
 from cellgauge.specs import Matrix
 
@@ -12,8 +13,6 @@ if TYPE_CHECKING:
 
 BLOCK = 1_000_000
 """Values of each matrix that are looked at."""
-TOLERANCE = 0.002
-"""How far, relative to its size plus 10, a recovered count may lie from an integer."""
 LARGE = 50.0
 """A value above it is no logarithm of a count."""
 SAME = 0.001
@@ -102,8 +101,7 @@ def _is_scaled(block: Any) -> bool:
     if len(sums) > 1 and np.ptp(sums) <= SAME * np.median(sums):
         return True
     fractions = np.logical_or.reduceat(matrix.data != np.round(matrix.data), starts)
-    counts = matrix.data / np.repeat(np.minimum.reduceat(matrix.data, starts), np.diff(matrix.indptr))
-    whole = np.logical_and.reduceat(np.abs(counts - np.round(counts)) <= TOLERANCE * (counts + 10), starts)
+    whole = np.logical_and.reduceat(counts.recovered(matrix, counts.least_of(matrix)), starts)
     return bool(whole[fractions].mean() > 0.5)
 
 
@@ -135,12 +133,5 @@ def _is_whole(block: Any, totals: "NDArray[Any] | None") -> bool:
     matrix = block.astype(np.float64)
     matrix.eliminate_zeros()
     np.expm1(matrix.data, out=matrix.data)
-    sizes = np.diff(matrix.indptr)
-    filled = sizes > 0
-    scale = np.ones(len(sizes))
-    scale[filled] = np.minimum.reduceat(matrix.data, matrix.indptr[:-1][filled])
-    if totals is not None:
-        scale = np.median((scale * totals)[filled]) / totals
-    counts = matrix.data / np.repeat(scale, sizes)
-    whole = np.round(counts)
-    return bool((np.abs(counts - whole) <= TOLERANCE * (whole + 10)).all() and (whole > 0).all())
+    least = counts.least_of(matrix)
+    return bool(counts.recovered(matrix, least if totals is None else counts.scales(least, totals)).all())

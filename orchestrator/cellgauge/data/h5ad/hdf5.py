@@ -187,8 +187,10 @@ def _text_fits(data: Any) -> bool:
     elif stored.get_create_plist().get_nfilters():
         return True
     else:
-        chunks = [stored.get_chunk_info(number) for number in range(stored.get_num_chunks())]
-        places = [(chunk.byte_offset, chunk.size) for chunk in chunks]
+        if stored.get_num_chunks() * math.prod(data.chunks) * REFERENCE > size:
+            return False
+        places = []
+        stored.chunk_iter(lambda chunk: places.append((chunk.byte_offset, chunk.size)))  # each in turn would be n²
     total = 0
     with Path(data.file.filename).open("rb") as file:
         for place, length in places:

@@ -7,6 +7,8 @@ circles: inside one call that no signal and no time limit ends.
 """
 
 import ctypes
+import os
+import struct
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -16,13 +18,24 @@ HEADER = 16
 """Bytes before the first object of a heap, and before the content of an object."""
 WINDOW = 8 << 20
 """Bytes looked at at once."""
+OBJECT = struct.Struct("<H6xQ")
+"""What a heap says of an object: its number, and the size of its content."""
+PAGE = 4096
+"""Bytes of a heap read at once: most heaps have as many."""
+PATIENCE = 16 << 20
+"""Bytes of heaps that are followed beyond twice the file's length. Heaps do not overlap, so a good file needs less."""
 
 
 def endless(path: Path) -> bool:
-    """Tell whether a file holds a heap in which HDF5 would stand still."""
+    """Tell whether a file holds a heap in which HDF5 would stand still, or too many that overlap."""
     length = path.stat().st_size
+    left = 2 * length + PATIENCE
     with path.open("rb", buffering=0) as file:
-        return any(_stands_still(file, at, length) for at in _found(file))
+        for at in _found(file):
+            followed = _followed(file.fileno(), at, length, left)
+            if followed is None or (left := left - followed) < 0:
+                return True
+    return False
 
 
 def _found(file: Any) -> list[int]:
@@ -61,19 +74,20 @@ def _finder(window: bytearray) -> Callable[[int, int], int]:
     return find
 
 
-def _stands_still(file: Any, at: int, length: int) -> bool:
-    file.seek(at + 8)
-    size = int.from_bytes(file.read(8), "little")
+def _followed(handle: int, at: int, length: int, most: int) -> int | None:
+    """Step through a heap as HDF5 does, and count the bytes on the way, until past `most`; None: it never ends."""
+    size = int.from_bytes(os.pread(handle, 8, at + 8), "little")
     if at + size > length:
-        return False  # HDF5 sees that, too
-    file.seek(at)
-    heap, place = file.read(size), HEADER
-    while place + HEADER <= size:
-        number = int.from_bytes(heap[place : place + 2], "little")
-        taken = int.from_bytes(heap[place + 8 : place + HEADER], "little")
+        return HEADER  # HDF5 sees that, too
+    page, start, place, seen = b"", 0, HEADER, HEADER
+    while place + HEADER <= size and seen <= most:
+        if place + HEADER > start + len(page):
+            page, start = os.pread(handle, PAGE, at + place), place
+        number, taken = OBJECT.unpack_from(page, place - start)
         # As C counts, in 64 bits: a size of almost 2^64 is a small step, or one backwards.
         step = taken if number == 0 else (HEADER + (taken + 7) % 2**64 // 8 * 8) % 2**64
         if not 0 < step < 2**63:
-            return True
+            return None
         place += step
-    return False
+        seen += max(min(step, size), HEADER)
+    return seen

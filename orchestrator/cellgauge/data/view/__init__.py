@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 
 from cellgauge.data import check, rows
 from cellgauge.data.cache import Cache, seal
-from cellgauge.data.cache.seal import stamp
 from cellgauge.data.h5ad import H5ad
 from cellgauge.data.view import panel
 from cellgauge.data.view.counts import Counts
@@ -26,7 +25,6 @@ if TYPE_CHECKING:
     import pandas as pd
     from numpy.typing import NDArray
 
-SEAL = "seal"
 GENES = "genes.json"
 WRITERS = 2
 """Threads that write while another reads."""
@@ -49,16 +47,20 @@ def write(dataset: Dataset, view: View, cache: Cache) -> Path:
     """
     cache.use("views", view.id)
     for root in (cache.root, *cache.shared):
-        if _untouched(path := _place(root, view)):
+        if _untouched(path := _place(root, view), cache, own=root == cache.root):
             return path
     path = _place(cache.root, view)
     with cache.lock(f"view-{view.id}"):
-        if not _untouched(path):  # else somebody was faster
+        if not _untouched(path, cache, own=True):  # else somebody was faster
             with explained(path, "CELLGAUGE_CACHE"):
                 path.parent.mkdir(parents=True, exist_ok=True)
                 for left in path.parent.glob("*.part"):  # of one that was killed: whoever has the lock writes alone
                     left.unlink()
-                _write(dataset, view, path)
+                try:
+                    _write(dataset, view, path)
+                except BaseException:
+                    _forget(path)
+                    raise
     return path
 
 
@@ -102,7 +104,11 @@ def coverage(path: Path) -> Coverage:
 
 
 def opaque(cells: Iterable[object], key: str) -> list[str]:
-    """Name each cell by a keyed hash of its id: the same in every view, and telling nothing of barcode or batch."""
+    """Name each cell by a hash of its id and the dataset's checksum: the same in every view.
+
+    That hides barcodes, and what is in them, from a model that was not prepared for this very dataset. It is no secret
+    from one that was: the checksum is public, and a cell can be known by its counts as well.
+    """
     return [hashlib.blake2b(str(cell).encode(), key=key[:64].encode(), digest_size=10).hexdigest() for cell in cells]
 
 
@@ -110,24 +116,29 @@ def _place(root: Path, view: View) -> Path:
     return root / "views" / view.id / "view.h5ad"
 
 
-def _untouched(path: Path) -> bool:
+def _untouched(path: Path, cache: Cache, *, own: bool) -> bool:
     """Tell whether a view is there as it was written: failed jobs link to it, and somebody may have edited it there."""
-    with suppress(OSError, UnicodeDecodeError):  # what cannot be read is not there
-        *stamped, checksum = path.with_name(SEAL).read_text().split() or ["?"]
+    sealed = seal.Summed(path)
+    with suppress(OSError):  # what cannot be read is not there
         if not path.with_name(GENES).exists():
             return False
-        if stamped == [str(one) for one in stamp(path)]:
+        if sealed.untouched():
             return True
-        if seal.checksum(path) == checksum:  # copied, perhaps with the whole cache
-            with suppress(OSError):  # it is somebody else's
-                _sealed(path, checksum)
+        # It may have been copied, perhaps with the whole cache. Into somebody else's nothing is written.
+        told = sealed.checksum
+        if told and told == (seal.checksum(path) if own else cache.summed(path)):
+            if own:
+                sealed.write(told)
             return True
     return False
 
 
-def _sealed(path: Path, checksum: str) -> None:
-    # No hash: that would take longer than to write the view once more.
-    contract.write_atomically(path.with_name(SEAL), " ".join(map(str, [*stamp(path), checksum])))
+def _forget(path: Path) -> None:
+    """Leave no folder of a view that could not be made."""
+    with suppress(OSError):
+        if not path.exists():
+            path.with_name(GENES).unlink(missing_ok=True)
+            path.parent.rmdir()
 
 
 def _write(dataset: Dataset, view: View, path: Path) -> None:
@@ -136,12 +147,11 @@ def _write(dataset: Dataset, view: View, path: Path) -> None:
         with check.reopen(dataset) as file:
             genes = panel.make(file, view)
             checksum = _pour(file, dataset, view, genes, partial)
-        if not dataset.path.exists() or stamp(dataset.path) != dataset.stamp:
-            raise DatasetError(f"{dataset.path} was changed while it was in use", "Run the same command again.")
+        check.same(dataset)
         contract.write_atomically(path.with_name(GENES), genes.coverage.model_dump_json())
         partial.chmod(0o444)
         partial.replace(path)
-        _sealed(path, checksum)
+        seal.Summed(path).write(checksum)
     finally:
         partial.unlink(missing_ok=True)
 

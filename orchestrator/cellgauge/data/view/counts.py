@@ -62,10 +62,8 @@ class Counts:
         totals = self.file.obs([column])[column].to_numpy(dtype=np.float64)
         least = np.full(self.file.n_cells, np.nan)
         for first, block in self._values():
-            least[first : first + block.shape[0]] = _least(block)
-        filled = ~np.isnan(least)
-        found: NDArray[np.float64] = np.median((least * totals)[filled]) / totals if filled.any() else least
-        return found
+            least[first : first + block.shape[0]] = least_of(block)
+        return scales(least, totals)
 
     def blocks(self, factors: "NDArray[np.float64] | None") -> Iterator[tuple[int, "sp.csr_matrix"]]:
         """Read all counts, in the file's order.
@@ -86,7 +84,7 @@ class Counts:
         """
         for first, block in self._values():
             if self.matrix.kind == "log1p":
-                own = _least(block) if factors is None else factors[first : first + block.shape[0]]
+                own = least_of(block) if factors is None else factors[first : first + block.shape[0]]
                 block = self._recovered(block, own)
             yield first, block if self.chosen is None else block[:, self.chosen]
 
@@ -127,16 +125,12 @@ class Counts:
             )
 
     def _recovered(self, block: Any, factors: Any) -> "sp.csr_matrix":
-        import numpy as np
-
-        block.data /= np.repeat(factors, np.diff(block.indptr))
-        whole = np.rint(block.data)
-        if not (np.abs(block.data - whole) <= INTEGER_TOLERANCE * (whole + 10)).all():
+        if not recovered(block, factors).all():
             raise DatasetError(
                 f"{self.file.path}: no integer counts come out of the values in {self.matrix.slot}",
                 "They may be scaled or corrected in another way. Point matrix.slot at raw counts.",
             )
-        block.data = whole.astype(np.float32)
+        block.data = block.data.astype("float32")
         return block
 
     def _elsewhere(self) -> str:
@@ -144,7 +138,7 @@ class Counts:
         return f"matrix.slot could be one of: {', '.join(others)}." if others else "The file has no other matrix."
 
 
-def _least(block: Any) -> "NDArray[np.float64]":
+def least_of(block: Any) -> "NDArray[np.float64]":
     """Find the smallest value of each cell; a cell without any has none."""
     import numpy as np
 
@@ -152,4 +146,25 @@ def _least(block: Any) -> "NDArray[np.float64]":
     filled = np.diff(block.indptr) > 0
     if filled.any():
         found[filled] = np.minimum.reduceat(block.data, block.indptr[:-1][filled])
+    return found
+
+
+def scales(least: "NDArray[np.float64]", totals: "NDArray[np.float64]") -> "NDArray[np.float64]":
+    """Find each cell's factor from its smallest value and its total before scaling, both of shape (cells,)."""
+    import numpy as np
+
+    filled = ~np.isnan(least)
+    found: NDArray[np.float64] = np.median((least * totals)[filled]) / totals if filled.any() else least
+    return found
+
+
+def recovered(block: Any, factors: "NDArray[np.float64]") -> "NDArray[np.bool_]":
+    """Turn s·c into c in place, in CSR float64 without stored zeros, and tell which values are near a count."""
+    import numpy as np
+
+    block.data /= np.repeat(factors, np.diff(block.indptr))
+    whole = np.rint(block.data)
+    # A value above 0 that comes out as none was scaled by something else: no count is that small.
+    found: NDArray[np.bool_] = (np.abs(block.data - whole) <= INTEGER_TOLERANCE * (whole + 10)) & (whole > 0)
+    block.data = whole
     return found

@@ -27,8 +27,9 @@ def make(file: H5ad, view: View) -> Panel:
     """Name a dataset's genes.
 
     The dataset's own columns come first; what they do not say is looked up, if the view names a table to look it up
-    in. A gene without an id of the wanted kind is left out, for it cannot be named to the model. Of two genes with one
-    id the first stays.
+    in. A gene without an id of the wanted kind is left out, for it cannot be named to the model. Of several with one
+    id one stays: whose id the dataset itself says, then the one that goes by the id's own name (PTPRC, not its alias
+    CD45), then the first.
 
     Raises
     ------
@@ -50,13 +51,36 @@ def make(file: H5ad, view: View) -> Panel:
         index=index,
         dtype=object,
     )
-    chosen = np.flatnonzero((index != "") & ~index.duplicated())
-    coverage = Coverage(given=len(index), kept=len(chosen), converted=bool(view.gene_table))
+    said = np.array([bool(one) for one in _said(file, view, view.gene_ids)], dtype=bool)
+    chosen = _one_each(file, view, index, said)
+    coverage = Coverage(given=len(index), kept=len(chosen), converted=not said[chosen].all())
     return Panel(table.iloc[chosen], chosen, coverage)
+
+
+def _one_each(file: H5ad, view: View, index: "pd.Index", said: "NDArray[np.bool_]") -> "NDArray[np.int64]":
+    """Find the genes that have an id, and of those with the same one the one that it means; in the dataset's order."""
+    import numpy as np
+    import pandas as pd
+
+    names = [str(name) for name in file.genes(view.matrix.slot)]
+    proper = np.array(genes.proper(names, list(index), view.organism), dtype=bool)
+    best_first = np.lexsort((~proper, ~said))  # stable, so the first stays first
+    order = best_first[~pd.Index(index[best_first]).duplicated()]
+    found: NDArray[np.int64] = np.sort(order[index[order] != ""])
+    return found
 
 
 def ids(file: H5ad, view: View, kind: GeneIds) -> list[str]:
     """Name every gene of a dataset in one kind of id; '' is: not known. Ensembl ids come without version."""
+    found = _said(file, view, kind)
+    if view.gene_table and kind != view.gene_index:
+        looked_up = genes.convert([str(name) for name in file.genes(view.matrix.slot)], view.organism, kind)
+        found = [one or other for one, other in zip(found, looked_up, strict=True)]
+    return found
+
+
+def _said(file: H5ad, view: View, kind: GeneIds) -> list[str]:
+    """Read what the dataset itself says."""
     import pandas as pd
 
     slot = view.matrix.slot
@@ -67,9 +91,4 @@ def ids(file: H5ad, view: View, kind: GeneIds) -> list[str]:
     elif column := view.gene_columns.get(kind):
         said = file.var(slot, [column])[column]
         found = ["" if pd.isna(name) else str(name) for name in said]
-    if kind == "ensembl":
-        found = genes.strip(found)
-    if view.gene_table and kind != view.gene_index:
-        looked_up = genes.convert(own, view.organism, kind)
-        found = [one or other for one, other in zip(found, looked_up, strict=True)]
-    return found
+    return genes.strip(found) if kind == "ensembl" else found

@@ -1,0 +1,90 @@
+"""`cellgauge datasets verify|du|prune`: what lies in the cache."""
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from cellgauge.cli import options, setup
+from cellgauge.cli.output import out, show_json
+
+if TYPE_CHECKING:
+    from cellgauge.data.cache.stock import Entry
+
+
+def verify(as_json: options.Json = False) -> None:
+    """Hash every file of the cache again, and remove what is damaged. Exits with 1 if anything is not in order."""
+    cache = setup.cache(setup.settings())
+    with setup.bar("verifying") as report:
+        found = cache.verify(report)
+    damaged = [one for one in found if not one.good]
+    if as_json:
+        show_json([one.model_dump(mode="json") for one in found])
+    else:
+        for one in damaged:
+            what = "removed; it is pulled again when it is needed" if one.removed else "left, since it is not yours"
+            told = f"cannot be read: {one.path}: {one.reason}" if one.reason else f"damaged: {one.path}: {what}"
+            out.print(told, markup=False, soft_wrap=True)
+        out.print(f"{len(found) - len(damaged)} of {len(found)} files are what they should be")
+    raise typer.Exit(1 if damaged else 0)
+
+
+def du(as_json: options.Json = False) -> None:
+    """Show what lies in the cache, how large it is, and when it was used."""
+    from rich.filesize import decimal
+
+    cache = setup.cache(setup.settings())
+    found = cache.contents()
+    if as_json:
+        show_json([one.model_dump(mode="json") for one in found])
+        return
+    _entries(found)
+    out.print(f"{decimal(sum(one.size for one in found))} in {cache.root}", soft_wrap=True)
+
+
+def prune(
+    keep: Annotated[str, typer.Option("--keep", help="What may stay, in all: `50GB`; `0` for nothing.")],
+    partial: Annotated[
+        bool, typer.Option("--partial", help="Also downloads that were begun and not finished.")
+    ] = False,
+    as_json: options.Json = False,
+) -> None:
+    """Remove what was not used for longest, until no more than `--keep` is left; never what a running job uses."""
+    from pydantic import ByteSize, TypeAdapter, ValidationError
+    from rich.filesize import decimal
+
+    from cellgauge.errors import UsageError
+
+    try:
+        most = int(TypeAdapter(ByteSize).validate_python(keep))
+    except ValidationError as problem:
+        raise UsageError(f"--keep {keep}: not a size", "For instance: --keep 50GB") from problem
+    cache = setup.cache(setup.settings())
+    removed = cache.prune(most, partial=partial)
+    there = cache.contents()
+    left = sum(one.size for one in there)
+    used = sum(one.size for one in there if one.in_use)
+    begun = sum(one.size for one in there if one.kind == "partial" and not one.in_use)
+    if as_json:
+        told = {"left": left, "in_use": used, "partial": begun}
+        show_json({"removed": [one.model_dump(mode="json") for one in removed], **told})
+        return
+    _entries(removed)
+    out.print(f"removed: {decimal(sum(one.size for one in removed))}, left: {decimal(left)}")
+    if left > most and used:
+        out.print(f"in use by processes that run, or that cannot be seen from here: {decimal(used)}", soft_wrap=True)
+    if left > most and begun:
+        out.print(f"begun and not finished: {decimal(begun)}; --partial removes that", soft_wrap=True)
+
+
+def _entries(found: "list[Entry]") -> None:
+    from rich import box
+    from rich.filesize import decimal
+    from rich.markup import escape
+    from rich.table import Table
+
+    table = Table(header_style="bold", box=box.SIMPLE_HEAD)
+    for column in ("kind", "name", "size", "last used", ""):
+        table.add_column(column, justify="right" if column == "size" else "left")
+    for one in found:
+        table.add_row(one.kind, escape(one.name), decimal(one.size), one.used, "in use" if one.in_use else "")
+    out.print(table)
