@@ -125,6 +125,19 @@ def tasks() -> dict[str, Task]:
     return find()
 
 
+def one(kind: str, name: str, known: Mapping[str, T]) -> T:
+    """Look up one name, which is no pattern.
+
+    Raises
+    ------
+    UnknownNameError
+        With the nearest known name as the hint.
+    """
+    if name not in known:
+        raise UnknownNameError(kind, name, known)
+    return known[name]
+
+
 def pick(
     kind: str, wanted: Iterable[str], known: Mapping[str, T], more: str = "", hidden: Collection[str] = ()
 ) -> dict[str, T]:

@@ -56,11 +56,12 @@ def get(name: str, *, catalogs: Sequence[str | Path] = ()) -> "Dataset":
         As `load` does.
     """
     chosen = settings.read()
-    (spec,) = catalog.pick("dataset", [name], entries(catalogs=catalogs)).values()
+    spec = catalog.one("dataset", name, entries(catalogs=catalogs))
     cache = Cache(chosen.cache, chosen.shared_caches, cellxgene=chosen.cellxgene_api)
     return check.check(spec, *fetch.fetch(spec, cache), seals=cache.root / "checked")
 
 
 def entries(*, catalogs: Sequence[str | Path] = ()) -> "dict[str, DatasetSpec]":
     """Read every entry of the catalogues, by name."""
-    return catalog.datasets([*settings.read().catalogs, *(Path(path) for path in catalogs)])
+    several = [catalogs] if isinstance(catalogs, str | Path) else catalogs
+    return catalog.datasets([*settings.read().catalogs, *(Path(path).expanduser() for path in several)])

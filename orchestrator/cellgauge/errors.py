@@ -6,6 +6,7 @@
   * CatalogError                3
   * DatasetError                4
     * FetchError
+      * NotHereError
   * EngineError                 5
     * ImageError
     * GpuError
@@ -67,6 +68,10 @@ class DatasetError(CellgaugeError):
 
 class FetchError(DatasetError):
     """A dataset cannot be had from its source."""
+
+
+class NotHereError(FetchError):
+    """A dataset would have to be pulled first, and nothing is to be pulled."""
 
 
 class EngineError(CellgaugeError):

@@ -11,7 +11,7 @@ from cellgauge import gpus, images, plan, score
 from cellgauge.data import check, fetch, sources, weights
 from cellgauge.data.cache import Cache
 from cellgauge.engines import Cancel, Engine
-from cellgauge.errors import DatasetError, EngineError, ImageError
+from cellgauge.errors import DatasetError, EngineError, ImageError, NotHereError
 from cellgauge.machine import cpu_flags
 from cellgauge.specs import REUSABLE, Dataset, DatasetSpec, Model, Plan, Relaxation
 from cellgauge.store import Store
@@ -242,7 +242,9 @@ def lacking(prepared: Prepared, cache: Cache) -> dict[str, str]:
     found = {}
     for job in prepared.plan.jobs:
         model = prepared.models[job.model]
-        problem = prepared.unavailable.get(job.model) or _weightless(model, job.variant, cache)
+        unusable = [prepared.unusable[one.name] for one in job.datasets if one.name in prepared.unusable]
+        wrong = next((one for one in unusable if not isinstance(one, NotHereError)), None)
+        problem = prepared.unavailable.get(job.model) or _weightless(model, job.variant, cache) or wrong
         if problem:
             found[job.id] = str(problem)
     return found

@@ -11,7 +11,7 @@ from servers import Web
 from shelf import edit
 from support import ROOT, entry
 
-CONTENT = b"cells" * 1000
+CONTENT = b"\x89HDF\r\n\x1a\n" + b"cells" * 1000
 SHA256 = hashlib.sha256(CONTENT).hexdigest()
 
 
@@ -62,7 +62,7 @@ def test_another_file_than_the_catalogue_means_is_refused(cache, tmp_path):
     path.write_bytes(CONTENT)
     with pytest.raises(FetchError, match=r"d\.h5ad has SHA-256 .* the catalogue says 0000"):
         fetch.fetch(spec_of(path.as_uri(), sha256="0" * 64), cache)
-    with pytest.raises(FetchError, match=r"d\.h5ad has 5,000 bytes, the catalogue says 4,999"):
+    with pytest.raises(FetchError, match=r"d\.h5ad has 5,008 bytes, the catalogue says 4,999"):
         fetch.fetch(spec_of(path.as_uri(), size=4999), cache)
 
 

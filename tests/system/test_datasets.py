@@ -62,7 +62,7 @@ def test_a_file_is_added_with_one_command_and_used_with_the_next(here):
     assert 4 <= len(written.split("mine:\n")[1].splitlines()) <= 9
     ran = document(here, "run", "-m", "pca", "-d", "mine", "-t", "embedding", "--catalog", "datasets.yaml")
     assert ran["states"] == {"ok": 1}
-    cellgauge(here, "datasets", "add", "made.h5ad", "--name", "mine", "--yes", fails=3)
+    cellgauge(here, "datasets", "add", "made.h5ad", "--name", "mine", "--yes", fails=2)
 
 
 def test_a_dataset_comes_from_s3_once_and_its_checksum_is_recorded(here):
@@ -209,3 +209,39 @@ def test_a_plan_pulls_nothing_though_what_is_here_is_damaged(here, web):
     web.asked.clear()
     document(here, "plan", "-m", "pca", "-d", "far", "-t", "embedding", "--catalog", mine)
     assert web.asked == []
+
+
+def test_what_every_run_would_refuse_is_not_added(here):
+    made = make_cells()
+    made.obs_names = ["twice"] * 2 + list(made.obs_names[2:])
+    made.write_h5ad(here / "bad.h5ad")
+    words = ["datasets", "add", "bad.h5ad", "--yes", "--catalog", "mine.yaml"]
+    assert "D103" in cellgauge(here, *words, fails=1)
+    assert not (here / "mine.yaml").exists()
+
+
+@pytest.mark.parametrize("name", ["pbmc68k_reduced", "all"])
+def test_a_name_that_is_taken_is_refused_at_once(here, name):
+    cellgauge(here, "datasets", "add", "made.h5ad", "--name", name, "--yes", fails=2)
+    assert not (here / "datasets.yaml").exists()
+
+
+def test_what_a_server_sent_instead_of_a_dataset_is_not_kept_for_one(here, web):
+    mine = catalogue(here, far={"source": web.put("made.h5ad", b'{"error": "quota exceeded"}')})
+    (failed,) = document(here, "datasets", "pull", "far", "--catalog", mine, fails=4)["failed"]
+    assert failed["name"] == "far"
+    assert "no h5ad" in failed["error"]
+    web.put("made.h5ad", (here / "made.h5ad").read_bytes())
+    assert document(here, "datasets", "pull", "far", "--catalog", mine)["failed"] == []
+
+
+def test_a_dataset_that_nothing_applies_to_is_not_pulled(here, web):
+    mine = catalogue(here, far={"source": f"{web.root}/far.h5ad", "obs": {}})
+    ran = document(here, "run", "-m", "pca", "-d", "far", "-t", "embedding", "--catalog", mine, fails=1)
+    assert ran["states"] == {"not_applicable": 1}
+    assert web.asked == []
+
+
+@pytest.mark.parametrize("words", [("show", "pbmc*"), ("show", "pbmc3k,pbmc68k_reduced"), ("show", "all")])
+def test_a_pattern_is_no_name(here, words):
+    assert "no dataset named" in document(here, "datasets", *words, fails=2)["error"]

@@ -1,5 +1,6 @@
 """`cellgauge datasets`: what the catalogue has, and what of it lies on this machine."""
 
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -11,7 +12,7 @@ from cellgauge.cli.output import out, say, show_json
 if TYPE_CHECKING:
     from cellgauge.data.check.rules import Misfit
     from cellgauge.data.guess import Guess
-    from cellgauge.specs import DatasetSpec
+    from cellgauge.errors import CellgaugeError
 
 app = typer.Typer(help="Pull, check and list datasets, and add your own.", no_args_is_help=True)
 app.command("list")(listing.datasets)
@@ -19,7 +20,7 @@ app.command("list")(listing.datasets)
 Names = Annotated[
     list[str],
     typer.Argument(
-        help="Datasets; `tsv2_*` for all whose names fit, `all` for every current one.",
+        help="Datasets; `tsv2_*` for all current ones whose names fit, `all` for every current one.",
         autocompletion=options.complete("datasets"),
     ),
 ]
@@ -32,10 +33,11 @@ def show(
     as_json: options.Json = False,
 ) -> None:
     """Show all that the catalogue says of a dataset, and whether it lies here."""
+    from cellgauge import catalog
     from cellgauge.data import fetch
 
     chosen = setup.settings(catalog=catalogs)
-    spec = _specs([name], chosen)[name]
+    spec = catalog.one("dataset", name, catalog.datasets(chosen.catalogs))
     here = fetch.here(spec, setup.cache(chosen))
     if as_json:
         show_json({**spec.model_dump(mode="json"), "path": str(here) if here else None})
@@ -60,19 +62,21 @@ def pull(
 ) -> None:
     """Fetch datasets, verify and check them. What is here already is not fetched again; a broken pull goes on."""
     from cellgauge.data import check, fetch
-    from cellgauge.errors import CellgaugeError, DatasetError
+    from cellgauge.errors import CellgaugeError, DatasetError, Interrupted
 
     chosen = setup.settings(catalog=catalogs)
-    cache, found, failed = setup.cache(chosen), list[dict[str, Any]](), list[CellgaugeError]()
-    for name, spec in _specs(names, chosen).items():
+    cache, found, failed = setup.cache(chosen), list[dict[str, Any]](), list[tuple[str, CellgaugeError]]()
+    for name, spec in setup.datasets(options.split(names), chosen).items():
         try:
             with setup.bar(name) as report:
                 path, sha256, stamp = fetch.fetch(spec, cache, report, refresh=refresh)
             dataset = check.check(spec, path, sha256, stamp, seals=cache.root / "checked")
         except DatasetError as problem:
-            failed.append(problem)
-            say(f"{name}: {problem.message}")
+            failed.append((name, problem))
+            say(f"{name}: {problem.message}\n  {problem.hint}")
             continue
+        except KeyboardInterrupt:
+            raise Interrupted("stopped on request", "What has come is kept: the same command goes on.") from None
         size = path.stat().st_size
         told = {"name": name, "path": str(path), "sha256": sha256, "size": size, "verified": spec.verified}
         found.append({**told, "n_cells": dataset.n_cells, "n_genes": dataset.n_genes})
@@ -82,18 +86,22 @@ def pull(
             try:
                 _recorded(name, sha256, size, chosen)
             except CellgaugeError as problem:  # the others are pulled all the same
-                failed.append(problem)
-                say(f"{name}: it is here, and could not be recorded: {problem.message}")
+                failed.append((name, problem))
+                say(f"{name}: it is here, and could not be recorded: {problem.message}\n  {problem.hint}")
         elif not spec.verified:
             say(f"{name} is unverified: sha256: {sha256}, size: {size}; `--record` writes them into its catalogue")
     if as_json:
-        show_json({"pulled": found, "failed": [problem.message for problem in failed]})
+        show_json({"pulled": found, "failed": [_failure(*one) for one in failed]})
     if failed:
-        lost = sum(isinstance(problem, DatasetError) for problem in failed)
-        said = [f"{lost} of {lost + len(found)} datasets could not be had"] if lost else []
+        lost = sum(isinstance(problem, DatasetError) for _, problem in failed)
+        said = [f"{lost} of {lost + len(found)} datasets cannot be used"] if lost else []
         said += [f"{len(failed) - lost} could not be recorded"] if len(failed) > lost else []
-        say(f"{'; '.join(said)}. {failed[0].hint}")
-        raise typer.Exit(failed[0].exit_code)
+        say("; ".join(said))
+        raise typer.Exit(failed[0][1].exit_code)
+
+
+def _failure(name: str, problem: "CellgaugeError") -> dict[str, str]:
+    return {"name": name, "error": problem.message, "hint": problem.hint}
 
 
 def _recorded(name: str, sha256: str, size: int, chosen: Any) -> None:
@@ -114,10 +122,11 @@ def check(
     as_json: options.Json = False,
 ) -> None:
     """Check an h5ad: by itself, or against its catalogue entry. Exits with 1 if there is an error."""
+    from cellgauge import catalog
     from cellgauge.data.check import examine
 
     chosen = setup.settings(catalog=catalogs)
-    spec = _specs([dataset], chosen)[dataset] if dataset else None
+    spec = catalog.one("dataset", dataset, catalog.datasets(chosen.catalogs)) if dataset else None
     found = examine(path, spec)
     errors = sum(one.severity == "error" for one in found)
     if as_json:
@@ -152,9 +161,10 @@ def add(
     from cellgauge.data.guess import guess, named
     from cellgauge.specs import DatasetSpec
 
-    latin = _latin(organism)
+    latin, called = _latin(organism), name or named(source)
+    _free(called, catalog_file)
     path, sha256 = _found(source)
-    told = guess(path, name or named(source))
+    told = guess(path, called)
     where = source if "://" in source else catalogfile.source(path, catalog_file)
     entry = told.entry(source=where, sha256=sha256, organism=latin)
     catalogfile.validated(told.name, entry)
@@ -164,10 +174,35 @@ def add(
         _guessed(told, entry)
     misfits = check.examine(path, DatasetSpec(name=told.name, **entry))
     _misfits(misfits)
-    if not yes and not typer.confirm(f"write this as '{told.name}' to {catalog_file}?", err=True):
+    if any(one.severity == "error" for one in misfits):
+        say("not written, since every run would refuse it: mend the file, or give the right options")
+        raise typer.Exit(1)
+    if not yes and not _agreed(f"write this as '{told.name}' to {catalog_file}?"):
+        say("not written")
         raise typer.Exit(1)
     catalogfile.append(catalog_file, told.name, entry)
     say(f"written; try: cellgauge run -m pca -d {told.name} --catalog {catalog_file}")
+
+
+def _agreed(question: str) -> bool:
+    from cellgauge.errors import UsageError
+
+    try:
+        return typer.confirm(question, err=True)
+    except typer.Abort:
+        if sys.stdin.isatty():
+            raise
+        raise UsageError("there is nobody to ask", "Say --yes to have it written.") from None
+
+
+def _free(name: str, catalog_file: Path) -> None:
+    """Refuse a name that would make every later command with this catalogue fail."""
+    from cellgauge import catalog
+    from cellgauge.errors import UsageError
+
+    files = [*setup.settings().catalogs, *([catalog_file] if catalog_file.exists() else [])]
+    if name == "all" or name in catalog.datasets(files):
+        raise UsageError(f"the name '{name}' is taken", "Give another one: --name.")
 
 
 def _latin(organism: str | None) -> str | None:
@@ -190,14 +225,6 @@ def _found(source: str) -> tuple[Path, str]:
     with setup.bar(source) as report:
         path, sha256, _ = fetch.file("the dataset", (address,), (), setup.cache(setup.settings()), report)
     return path, sha256
-
-
-def _specs(names: list[str], chosen: Any) -> "dict[str, DatasetSpec]":
-    from cellgauge import catalog
-
-    known = catalog.datasets(chosen.catalogs)
-    old = [name for name, spec in known.items() if spec.deprecated]
-    return catalog.pick("dataset", options.split(names), known, hidden=old)
 
 
 def _facts(facts: dict[str, Any]) -> None:

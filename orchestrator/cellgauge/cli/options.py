@@ -54,7 +54,7 @@ Datasets = Annotated[
     typer.Option(
         "--datasets",
         "-d",
-        help="Datasets, separated by commas; `tsv2_*` for all whose names fit, `all` for every current one.",
+        help="Datasets, separated by commas; `tsv2_*` for current ones whose names fit, `all` for every current one.",
         autocompletion=complete("datasets"),
     ),
 ]

@@ -1,6 +1,6 @@
 """From what a person asked for to what a run needs: the store, the engine, the GPUs, and the plan."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -39,6 +39,7 @@ def cache(chosen: "Settings") -> "Cache":
 def bar(what: str) -> "Iterator[Report]":
     """Show on a terminal how far something is that takes long: bytes done, of how many, and how long it will take."""
     from rich import progress
+    from rich.filesize import decimal
     from rich.markup import escape
 
     columns = (
@@ -50,7 +51,16 @@ def bar(what: str) -> "Iterator[Report]":
     )
     with progress.Progress(*columns, console=err, transient=True, disable=not err.is_terminal) as bars:
         one = bars.add_task(escape(what), total=None, visible=False)
-        yield lambda done, total: bars.update(one, completed=done, total=total, visible=True)
+        told = False
+
+        def report(done: int, total: int | None) -> None:
+            nonlocal told
+            bars.update(one, completed=done, total=total, visible=True)
+            if not told and not err.is_terminal and total:  # one line for a log
+                say(f"{what}: {decimal(total)}")
+                told = True
+
+        yield report
 
 
 def prepare(
@@ -60,7 +70,7 @@ def prepare(
     from cellgauge import catalog, pipeline
 
     wanted = _wanted(asked, chosen.model_folders)
-    specs = _datasets(asked, chosen)
+    specs = datasets(asked.datasets, chosen)
     picked = catalog.pick("task", asked.tasks, catalog.tasks())
     place = site(asked, chosen, [one.model for one in wanted])
     kept, pulling = cache(chosen), bar if pull else None
@@ -73,13 +83,14 @@ def prepare(
     return prepared, place
 
 
-def _datasets(asked: "Asked", chosen: "Settings") -> "dict[str, DatasetSpec]":
+def datasets(names: Sequence[str], chosen: "Settings") -> "dict[str, DatasetSpec]":
+    """Look up datasets by name or pattern, and say which are deprecated."""
     from cellgauge import catalog
 
     known = catalog.datasets(chosen.catalogs)
     old = [name for name, spec in known.items() if spec.deprecated]
     more = "Datasets of your own: name their catalogue with --catalog."
-    found = catalog.pick("dataset", asked.datasets, known, more, hidden=old)
+    found = catalog.pick("dataset", names, known, more, hidden=old)
     for name, spec in found.items():
         if spec.deprecated:
             instead = f"; use {spec.deprecated.successor}" if spec.deprecated.successor else ""

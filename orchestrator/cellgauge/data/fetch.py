@@ -13,17 +13,14 @@ from cellgauge.data.download import PACE, silent
 from cellgauge.data.patience import Pace
 from cellgauge.data.sources import Fault, Head, Local, Remote
 from cellgauge.disk import explained
-from cellgauge.errors import FetchError
+from cellgauge.errors import FetchError, NotHereError
 from cellgauge.specs import DatasetSpec
 
 __all__ = ["Found", "Report", "fetch", "file", "here", "stamp"]
 
+SIGNATURE = b"\x89HDF\r\n\x1a\n"
 Found = tuple[Path, str, tuple[int, ...]]
 """A file, its SHA-256, and its stamp when it was hashed."""
-
-
-class _Absent(FetchError):
-    """It is not on this machine, and was not to be pulled."""
 
 
 def fetch(
@@ -49,7 +46,12 @@ def fetch(
         If the cache cannot be written.
     """
     what = f"dataset '{spec.name}'"
-    return file(what, spec.sources, spec.sha256s, cache, report, size=spec.size, refresh=refresh, pull=pull)
+    found = file(what, spec.sources, spec.sha256s, cache, report, size=spec.size, refresh=refresh, pull=pull)
+    if not spec.verified and found[0].is_relative_to(cache.root) and not _is_hdf5(found[0]):
+        for address in spec.sources:
+            cache.forget(address)  # else it would be taken for the dataset for ever
+        raise FetchError(f"{what}: what came is no h5ad (not even HDF5)", "Look at the address; it is asked again.")
+    return found
 
 
 def file(
@@ -91,7 +93,7 @@ def file(
             return order.at(address)
         except FetchError as problem:
             said.append(problem)
-    said = [one for one in said if not isinstance(one, _Absent)] or said[:1]
+    said = [one for one in said if not isinstance(one, NotHereError)] or said[:1]
     if len(said) == 1:
         raise said[0]
     lines = "\n".join(f"  {problem.message.removeprefix(f'{what}: ')}" for problem in said)
@@ -110,6 +112,12 @@ def here(spec: DatasetSpec, cache: Cache) -> Path | None:
     known = [one for one in map(cache.fetched, spec.sources) if one] if not spec.verified else []
     digests = [*spec.sha256s, *(one.sha256 for one in known)]
     return next((found for one in digests if (found := cache.holds(one))), None)
+
+
+def _is_hdf5(path: Path) -> bool:
+    """Look for the signature, which stands at the beginning, or after a block of somebody else's."""
+    with path.open("rb") as file:
+        return any(file.seek(at) == at and file.read(8) == SIGNATURE for at in (0, 512, 1024, 2048, 4096))
 
 
 class _Order:
@@ -141,7 +149,7 @@ class _Order:
             if known := self._known():
                 return known
             if not self._pull:
-                raise _Absent(f"{self._what} is not here yet", "Pull it: `cellgauge datasets pull NAME`.")
+                raise NotHereError(f"{self._what} is not here yet", "Pull it: `cellgauge datasets pull NAME`.")
             with self._cache.lock(f"download-{key(address)}", self._tick):
                 # Somebody else may have fetched it while we waited.
                 return self._known() or self._pulled(source, address)

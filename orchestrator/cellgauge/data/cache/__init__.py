@@ -163,6 +163,11 @@ class Cache:
             path.parent.mkdir(parents=True, exist_ok=True)
             write_atomically(path, found.model_dump_json(indent=2))
 
+    def forget(self, address: str) -> None:
+        """Ask an address again the next time."""
+        with suppress(OSError):
+            (self.root / "addresses" / f"{key(address)}.json").unlink(missing_ok=True)
+
     def hashed(self, path: Path, tick: Tick | None = None) -> str:
         """Return the SHA-256 of a file anywhere; it is read once, and again when anything about it has changed.
 

@@ -119,12 +119,20 @@ def _of_any(file: h5ad.H5ad) -> Iterator[Misfit]:
     ids = file.var(slot, []).index
     yield from geneids.unique(list(ids))
     yield from geneids.organisms(ids, "")
+    seen = {}
     for name in slots:
         try:
-            expression.tally(file, name)
+            seen[name] = expression.tally(file, name)
         except DatasetError as problem:
             yield misfit("D202", problem.message, problem.hint)
-    if slots and not any(expression.holds_counts(file, name) for name in slots):
+    counts = [name for name, one in seen.items() if one.odd is None and one.fraction is None]
+    for name in (counts or list(seen))[:1]:
+        yield from expression.flaws(file, name, seen[name])
+    if not counts and all(one.odd is not None for one in seen.values()):
+        for name, one in list(seen.items())[:1]:
+            hint = "Put raw counts into the file: adata.layers['counts']."
+            yield expression.odd(name, one.odd or 0.0, hint)
+    elif not counts:
         yield misfit(
             "D209",
             f"no matrix holds whole numbers (there are: {listed(slots)})",

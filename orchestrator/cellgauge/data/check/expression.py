@@ -83,6 +83,12 @@ def check(spec: DatasetSpec, file: H5ad) -> Iterator[Misfit]:
     except DatasetError as problem:
         yield misfit("D202", problem.message, problem.hint)
         return
+    yield from _kind(spec, file, seen, others)
+    yield from flaws(file, slot, seen, spec.empty_cells)
+
+
+def flaws(file: H5ad, slot: str, seen: Tally, empty_cells: float = 0.0) -> Iterator[Misfit]:
+    """Say what is wrong with a matrix whatever it is meant to hold."""
     if seen.twice is not None:
         cell = file.cells()[seen.twice]
         yield misfit(
@@ -90,14 +96,18 @@ def check(spec: DatasetSpec, file: H5ad) -> Iterator[Misfit]:
             f"{slot} stores two values of one gene for cell '{cell}'",
             "adata.X.sum_duplicates() adds them up, if that is what they are for.",
         )
-    yield from _kind(spec, file, seen, others)
-    if seen.cells and seen.empty > spec.empty_cells * seen.cells:
+    if seen.cells and seen.empty > empty_cells * seen.cells:
         share = seen.empty / seen.cells
         yield misfit(
             "D206",
             f"{seen.empty} of {seen.cells} cells ({100 * share:.2g} %) have no value other than 0 in {slot}",
             f"Leave them out of the file, or put up with them: say `empty_cells: {_above(share)}` in the entry.",
         )
+
+
+def odd(slot: str, value: float, hint: str) -> Misfit:
+    """Say that a matrix holds what no kind of counts does."""
+    return misfit("D203", f"{slot} holds negative or non-finite values, so no counts, for instance {value:g}", hint)
 
 
 def _above(share: float) -> float:
@@ -112,11 +122,7 @@ def _above(share: float) -> float:
 def _kind(spec: DatasetSpec, file: H5ad, seen: Tally, others: list[str]) -> Iterator[Misfit]:
     slot, kind = spec.matrix.slot, spec.matrix.kind
     if seen.odd is not None:
-        yield misfit(
-            "D203",
-            f"{slot} holds negative or non-finite values, so no counts, for instance {seen.odd:g}",
-            _elsewhere(file, others),
-        )
+        yield odd(slot, seen.odd, _elsewhere(file, others))
     elif kind == "counts" and seen.fraction is not None:
         yield misfit(
             "D204",
