@@ -116,6 +116,7 @@ def test_the_cache_is_listed_verified_and_pruned(here, web):
     (pulled,) = document(here, "datasets", "pull", "far", "--catalog", mine)["pulled"]
     (entry,) = [one for one in document(here, "datasets", "du") if one["kind"] == "files"]
     assert (entry["name"], entry["in_use"]) == (pulled["sha256"], False)
+    assert f"far ({pulled['sha256'][:8]})" in cellgauge(here, "datasets", "du", CELLGAUGE_CATALOG=str(mine))
     assert all(one["good"] for one in document(here, "datasets", "verify"))
     with open(pulled["path"], "r+b") as file:
         file.seek(100)

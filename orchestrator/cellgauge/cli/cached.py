@@ -8,6 +8,7 @@ from cellgauge.cli import options, setup
 from cellgauge.cli.output import out, show_json
 
 if TYPE_CHECKING:
+    from cellgauge.data.cache import Cache
     from cellgauge.data.cache.stock import Entry
 
 
@@ -37,7 +38,7 @@ def du(as_json: options.Json = False) -> None:
     if as_json:
         show_json([one.model_dump(mode="json") for one in found])
         return
-    _entries(found)
+    _entries(found, _datasets(cache))
     out.print(f"{decimal(sum(one.size for one in found))} in {cache.root}", soft_wrap=True)
 
 
@@ -59,6 +60,7 @@ def prune(
     except ValidationError as problem:
         raise UsageError(f"--keep {keep}: not a size", "For instance: --keep 50GB") from problem
     cache = setup.cache(setup.settings())
+    names = _datasets(cache)
     removed = cache.prune(most, partial=partial)
     there = cache.contents()
     left = sum(one.size for one in there)
@@ -68,7 +70,7 @@ def prune(
         told = {"left": left, "in_use": used, "partial": begun}
         show_json({"removed": [one.model_dump(mode="json") for one in removed], **told})
         return
-    _entries(removed)
+    _entries(removed, names)
     out.print(f"removed: {decimal(sum(one.size for one in removed))}, left: {decimal(left)}")
     if left > most and used:
         out.print(f"in use by processes that run, or that cannot be seen from here: {decimal(used)}", soft_wrap=True)
@@ -76,7 +78,19 @@ def prune(
         out.print(f"begun and not finished: {decimal(begun)}; --partial removes that", soft_wrap=True)
 
 
-def _entries(found: "list[Entry]") -> None:
+def _datasets(cache: "Cache") -> dict[str, str]:
+    """Name downloaded files by their datasets, as far as the catalogues know: checksum → name."""
+    from cellgauge import catalog
+
+    found: dict[str, str] = {}
+    for name, spec in catalog.datasets(setup.settings().catalogs).items():
+        given = [one.sha256 for one in map(cache.fetched, spec.sources) if one]
+        found |= dict.fromkeys((*spec.sha256s, *given), name)
+    return found
+
+
+def _entries(found: "list[Entry]", names: dict[str, str]) -> None:
+    """Lay them out; a checksum or an id is told by its beginning, as with jobs."""
     from rich import box
     from rich.filesize import decimal
     from rich.markup import escape
@@ -86,5 +100,7 @@ def _entries(found: "list[Entry]") -> None:
     for column in ("kind", "name", "size", "last used", ""):
         table.add_column(column, justify="right" if column == "size" else "left")
     for one in found:
-        table.add_row(one.kind, escape(one.name), decimal(one.size), one.used, "in use" if one.in_use else "")
+        used = one.used[:16].replace("T", " ")
+        name = f"{names[one.name]} ({one.name[:8]})" if one.name in names else one.name[:20]
+        table.add_row(one.kind, escape(name), decimal(one.size), used, "in use" if one.in_use else "")
     out.print(table)
