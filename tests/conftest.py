@@ -9,13 +9,15 @@ import pytest
 import yaml
 
 from cellgauge import catalog, execute, images, plan
+from cellgauge.data.cache import Cache
 from cellgauge.engines import Cancel
 from cellgauge.request import Terms, Work
-from cellgauge.specs import Changes, DatasetSpec
+from cellgauge.specs import Changes
 from cellgauge.store import Store
 from lab import Lab
 from place import Engine
-from support import MODELS, ROOT, checked, entry, give, make_cells, pick_engine
+from servers import Web
+from support import MODELS, ROOT, checked, entry, give, make_cells, pick_engine, spec_of
 
 
 def pytest_addoption(parser):
@@ -66,6 +68,19 @@ def real_catalog(real_data, tmp_path_factory):
 
 
 @pytest.fixture
+def web():
+    """A web server that misbehaves as it is told."""
+    found = Web()
+    yield found
+    found.close()
+
+
+@pytest.fixture
+def cache(tmp_path):
+    return Cache(tmp_path / "cache")
+
+
+@pytest.fixture
 def made():
     """A made AnnData of 60 cells of 3 types and 40 genes, with everything in it that a model must not see."""
     return make_cells()
@@ -76,7 +91,7 @@ def made_dataset(tmp_path, made):
     """A made dataset that was fetched and checked."""
     path = tmp_path / "made.h5ad"
     made.write_h5ad(path)
-    return checked(DatasetSpec(name="made", **{**entry(path), "source": path.as_uri()}))
+    return checked(spec_of(path))
 
 
 @pytest.fixture

@@ -20,7 +20,7 @@ from cellgauge.engines.function import FunctionEngine
 from cellgauge.engines.local import LocalEngine
 from cellgauge.request import Given, Terms, Work
 from cellgauge.scorers import Scorers
-from cellgauge.specs import ItemRecord, Job, JobDataset, Matrix, Model, ModelSpec, RunRecord, Scoring, View
+from cellgauge.specs import DatasetSpec, ItemRecord, Job, JobDataset, Matrix, Model, ModelSpec, RunRecord, Scoring, View
 from cellgauge_model import contract
 from cellgauge_model.contract import Item
 
@@ -61,6 +61,23 @@ def checked(spec):
     """Fetch a dataset that lies on this machine, and check it."""
     with tempfile.TemporaryDirectory() as cache:
         return check.check(spec, *fetch.fetch(spec, Cache(Path(cache))))
+
+
+def spec_of(path, **changes):
+    """The entry of a made file."""
+    return DatasetSpec(name="made", **{**entry(path), "source": path.as_uri(), **changes})
+
+
+def written(tmp_path, adata, **changes):
+    path = tmp_path / "data.h5ad"
+    adata.write_h5ad(path)
+    return checked(spec_of(path, **changes))
+
+
+def examined(tmp_path, adata, **changes):
+    path = tmp_path / "data.h5ad"
+    adata.write_h5ad(path)
+    return check.examine(path, spec_of(path, **changes))
 
 
 def pick_engine(name):

@@ -11,19 +11,6 @@ from cellgauge.data.patience import Pace
 from cellgauge.data.sources.https import Https
 from cellgauge.errors import FetchError, StorageError
 from pulling import CONTENT, QUICK, SHA256, begun, kept, pull
-from servers import Web
-
-
-@pytest.fixture
-def web():
-    found = Web()
-    yield found
-    found.close()
-
-
-@pytest.fixture
-def cache(tmp_path):
-    return Cache(tmp_path / "cache")
 
 
 class TestWhatComes:

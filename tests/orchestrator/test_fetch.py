@@ -4,27 +4,13 @@ import pytest
 
 from cellgauge import catalog
 from cellgauge.data import fetch
-from cellgauge.data.cache import Cache
 from cellgauge.errors import FetchError
 from cellgauge.specs import DatasetSpec
-from servers import Web
 from shelf import edit
 from support import ROOT, entry
 
 CONTENT = b"\x89HDF\r\n\x1a\n" + b"cells" * 1000
 SHA256 = hashlib.sha256(CONTENT).hexdigest()
-
-
-@pytest.fixture
-def cache(tmp_path):
-    return Cache(tmp_path / "cache")
-
-
-@pytest.fixture
-def web():
-    found = Web()
-    yield found
-    found.close()
 
 
 def spec_of(source, **changes):

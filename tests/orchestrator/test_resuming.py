@@ -6,10 +6,9 @@ from concurrent.futures import CancelledError
 import pytest
 
 from cellgauge.data import fetch
-from cellgauge.data.cache import Cache
 from cellgauge.errors import FetchError
 from pulling import CHUNK, CONTENT, QUICK, SHA256, begun, kept, pull
-from servers import Web, said, start
+from servers import said, start
 
 PULL = """
 import json, sys
@@ -22,18 +21,6 @@ path, sha256, _ = fetch.file("it", (address,), (), Cache(Path(root)), pace=Pace(
 sys.stdout.write(json.dumps([str(path), sha256]) + "\\n")
 """
 TEN = PULL.replace("address,", "import os\nfor _ in range(9):\n    if os.fork() == 0:\n        break\naddress,", 1)
-
-
-@pytest.fixture
-def web():
-    found = Web()
-    yield found
-    found.close()
-
-
-@pytest.fixture
-def cache(tmp_path):
-    return Cache(tmp_path / "cache")
 
 
 class TestGoingOn:

@@ -11,24 +11,7 @@ import scipy.sparse as sp
 from cellgauge.data import check
 from cellgauge.data.check import rules
 from cellgauge.errors import DatasetError
-from cellgauge.specs import DatasetSpec
-from support import ROOT, checked, entry
-
-
-def spec_of(path, **changes):
-    return DatasetSpec(name="made", **{**entry(path), "source": path.as_uri(), **changes})
-
-
-def written(tmp_path, adata, **changes):
-    path = tmp_path / "data.h5ad"
-    adata.write_h5ad(path)
-    return checked(spec_of(path, **changes))
-
-
-def examined(tmp_path, adata, **changes):
-    path = tmp_path / "data.h5ad"
-    adata.write_h5ad(path)
-    return check.examine(path, spec_of(path, **changes))
+from support import ROOT, checked, examined, spec_of, written
 
 
 def put(adata, value, place=(3, 2)):

@@ -10,19 +10,12 @@ from cellgauge.data.patience import Pace
 from cellgauge.data.sources import Fault, Local
 from cellgauge.data.sources.s3 import S3
 from cellgauge.errors import FetchError
-from servers import Web, store
+from servers import store
 
 CONTENT = os.urandom(1 << 20)
 SHA256 = hashlib.sha256(CONTENT).hexdigest()
 QUICK = Pace(chunk=64 << 10, threads=4, attempts=2, first=2, pause=0.01, longest=0.02)
 DATASET = "de985818-285f-4f59-9dbd-d74968fddba3"
-
-
-@pytest.fixture
-def web():
-    found = Web()
-    yield found
-    found.close()
 
 
 @pytest.fixture

@@ -19,11 +19,6 @@ sys.stdin.read()
 """
 
 
-@pytest.fixture
-def cache(tmp_path):
-    return Cache(tmp_path / "cache")
-
-
 class TestContents:
     def test_tell_kind_size_last_use_and_users(self, cache):
         keep(cache)

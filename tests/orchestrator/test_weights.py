@@ -12,7 +12,6 @@ from cellgauge.engines import Cancel
 from cellgauge.engines.function import FunctionEngine
 from cellgauge.errors import FetchError, StorageError
 from cellgauge.pantry import Pantry
-from servers import Web
 from support import a_job, made_model
 
 CONTENT = {"model.bin": b"w" * 1000, "vocab/genes.txt": b"G1\nG2\n"}
@@ -36,18 +35,6 @@ def model(tmp_path):
         "plain": {},
     }
     return made_model(variants=variants).model_copy(update={"folder": tmp_path / "model"})
-
-
-@pytest.fixture
-def cache(tmp_path):
-    return Cache(tmp_path / "cache")
-
-
-@pytest.fixture
-def web():
-    found = Web()
-    yield found
-    found.close()
 
 
 def names(folder):

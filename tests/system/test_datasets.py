@@ -8,7 +8,6 @@ import sys
 import pytest
 import yaml
 
-from servers import Web
 from servers import store as s3_store
 from support import make_cells
 
@@ -20,13 +19,6 @@ def here(tmp_path, monkeypatch):
     monkeypatch.setenv("CELLGAUGE_ENGINE", "local")
     make_cells().write_h5ad(tmp_path / "made.h5ad")
     return tmp_path
-
-
-@pytest.fixture
-def web():
-    server = Web()
-    yield server
-    server.close()
 
 
 def cellgauge(folder, *words, fails=None, **environment):
