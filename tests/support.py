@@ -80,6 +80,12 @@ def examined(tmp_path, adata, **changes):
     return check.examine(path, spec_of(path, **changes))
 
 
+def closed_to_others():
+    """Which folder keeps other users from running this clone, if one does: a home is often closed to them."""
+    closed = [path for path in (ROOT, *ROOT.parents) if not path.stat().st_mode & 0o001]
+    return f"{closed[-1]} is closed to other users" if closed else ""
+
+
 def pick_engine(name):
     if name == "local":
         return LocalEngine()
