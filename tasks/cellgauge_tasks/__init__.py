@@ -6,7 +6,8 @@
     clustering.score(embedding, adata.obs)
 """
 
-from cellgauge_tasks._base import NotApplicable, Score, Task
+from cellgauge_tasks._base import Interval, NotApplicable, Score, Scores, Task
 from cellgauge_tasks._find import find
+from cellgauge_tasks._space import Space
 
-__all__ = ["NotApplicable", "Score", "Task", "find"]
+__all__ = ["Interval", "NotApplicable", "Score", "Scores", "Space", "Task", "find"]

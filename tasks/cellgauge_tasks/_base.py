@@ -1,17 +1,33 @@
-"""What a task is, and what every task does first: look whether its input can be scored."""
+"""What a task is, and what a score."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import numpy as np
-import pandas as pd
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
 Embedding = NDArray[np.floating[Any]]
 """Cells x dimensions, finite."""
 Labels = NDArray[np.str_]
 """One label a cell."""
+LEVEL = 0.95
+"""Of every interval."""
+
+
+@dataclass(frozen=True)
+class Interval:
+    """How far a score would move with other cells (or donors, conditions, folds and seeds): `LEVEL` of resamples."""
+
+    low: float
+    high: float
+    unit: str
+    """What was drawn again: `cells`, `donors`, `conditions`, `folds`, `seeds`, or two of them: `cells and seeds`."""
+    n_units: int
+    resamples: str = ""
+    """Names the draws. Of two scores with the same name, the replicates belong together, one by one."""
+    replicates: NDArray[np.float32] | None = field(default=None, compare=False, repr=False)
+    """Shape (draws,): the score on each of them; NaN where it is not defined."""
 
 
 @dataclass(frozen=True)
@@ -22,6 +38,21 @@ class Score:
     value: float
     n_cells: int
     params: Mapping[str, str | int | float] = field(default_factory=dict)
+    interval: Interval | None = None
+    better: Literal["higher", "lower"] = "higher"
+
+
+class Scores(list[Score]):
+    """What a task gives: its scores, and beside them what a report shows of how they came about."""
+
+    def __init__(self, scores: Iterable[Score] = (), details: Mapping[str, Any] | None = None) -> None:
+        super().__init__(scores)
+        self.details: dict[str, NDArray[Any]] = {name: np.asarray(one) for name, one in (details or {}).items()}
+        """Small arrays by name: `clusters`, `knn/confusion`, `classes`, `accuracy/per_fold`. Numbers or text only."""
+
+
+Control = Callable[[Mapping[str, Any], int], Any]
+"""`control(obs, seed)` makes an input for `score` from the truth, shape (cells, dimensions)."""
 
 
 @dataclass(frozen=True)
@@ -33,11 +64,12 @@ class Task:
     """Raised whenever the same input could give another number."""
     title: str
     roles: tuple[str, ...]
-    """Roles of the obs columns that `score` reads, for instance `cell_type`. No model sees them."""
+    """Roles of the obs columns that `score` reads, for instance `cell_type`. No model sees them, but for `shown`."""
     score: Callable[..., list[Score]]
-    """`score(embedding, obs, *, seed)`, where `obs[role]` is a column. With a split there is more: see there."""
+    """`score(embedding, obs, *, seed)`, where `obs[role]` is a column. `embedding` may be a `Space`, of which
+    `numpy.asarray` makes the array. With a split there is more: see there."""
     headline: Mapping[str, str]
-    """The metrics that a summary shows, and their short names there; every one of them is better when higher."""
+    """The metrics that a summary shows, and their short names there."""
     baseline: str
     """The plain model that a claim on this task has to beat."""
     verb: Literal["embed", "predict"] = "embed"
@@ -46,49 +78,15 @@ class Task:
 
     With a split, `score(output, obs, *, seed, train, test)` is given every cell of the dataset in `obs`, and two masks:
     `train` are the cells that the model had, whose rows the output has in this order, and `test` those held out."""
+    optional: tuple[str, ...] = ()
+    """Roles that `score` reads where a dataset has them: a `donor` makes intervals over donors."""
+    shown: tuple[str, ...] = ()
+    """Those among `roles` and `optional` that a model may see all the same: an integration method is told the batch."""
+    expect: Callable[..., None] | None = None
+    """`expect(space, obs)` tells a `Space` what `score` will ask of it, so that several tasks share one pass."""
+    controls: Mapping[Literal["positive", "negative"], Control] = field(default_factory=dict)
+    """Inputs that no model beats, and none should stay below: the truth itself, and chance."""
 
 
 class NotApplicable(Exception):
     """The task has no defined value for this input, with the reason."""
-
-
-def labelled(embedding: Any, obs: Mapping[str, ArrayLike], role: str) -> tuple[Embedding, Labels]:
-    """Check an embedding and its labels, and leave out the cells that have no label.
-
-    Parameters
-    ----------
-    embedding
-        Shape (cells, dimensions); a sparse matrix becomes dense.
-    obs
-        Columns by role, each of shape (cells,). None and NaN mean that a cell has no label.
-    role
-        The column that holds the labels.
-
-    Returns
-    -------
-    The rows that have a label, as given, and their labels as strings.
-
-    Raises
-    ------
-    ValueError
-        If there is no such column, the embedding is not 2-D and finite, or the lengths differ.
-    NotApplicable
-        If fewer than two labels are left.
-    """
-    if role not in obs:
-        raise ValueError(f"obs has no column '{role}'; name yours so: obs.rename(columns={{'YOURS': '{role}'}})")
-    values = np.asarray(embedding.toarray() if hasattr(embedding, "toarray") else embedding)
-    column = pd.Series(np.asarray(obs[role], dtype=object))
-    if values.ndim != 2 or len(values) != len(column):
-        raise ValueError(f"an embedding of shape {values.shape} does not fit {len(column)} labels")
-    if not np.isfinite(values).all():
-        raise ValueError("the embedding holds NaN or infinite values")
-    if values.dtype.itemsize < 8 and np.abs(values).max(initial=0) > 1e15:
-        values = values.astype(np.float64)  # squares of these would overflow
-    known = column.notna().to_numpy()
-    names = column[known].astype(str).to_numpy(dtype=str)
-    if len(np.unique(names)) < 2:
-        raise NotApplicable(
-            f"{len(np.unique(names))} distinct label(s) among {len(names)} cells; at least 2 are needed"
-        )
-    return values[known], names

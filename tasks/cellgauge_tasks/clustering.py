@@ -4,7 +4,8 @@ from collections.abc import Mapping
 
 from numpy.typing import ArrayLike
 
-from cellgauge_tasks._base import Score, Task, labelled
+from cellgauge_tasks._base import Score, Task
+from cellgauge_tasks._input import labelled
 from cellgauge_tasks.metrics.agreement import adjusted_rand_index, normalized_mutual_info
 from cellgauge_tasks.metrics.clusters import leiden
 

@@ -5,7 +5,8 @@ from collections.abc import Mapping
 import numpy as np
 from numpy.typing import ArrayLike
 
-from cellgauge_tasks._base import NotApplicable, Score, Task, labelled
+from cellgauge_tasks._base import NotApplicable, Score, Task
+from cellgauge_tasks._input import labelled
 from cellgauge_tasks.metrics.classification import cross_validate
 
 MIN_CELLS = 10

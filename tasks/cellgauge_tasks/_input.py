@@ -1,0 +1,84 @@
+"""Looks whether an input can be scored, which is what every task does first."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import ArrayLike
+
+from cellgauge_tasks._base import Embedding, Labels, NotApplicable
+from cellgauge_tasks._space import Space
+
+
+def cells(
+    embedding: Any, obs: Mapping[str, ArrayLike], *roles: str, optional: Sequence[str] = ()
+) -> tuple[Space, dict[str, Labels]]:
+    """Check an embedding and its columns, and leave out the cells that lack a value in one of the roles.
+
+    Parameters
+    ----------
+    embedding
+        Shape (cells, dimensions), or a `Space`; a sparse matrix becomes dense.
+    obs
+        Columns by role, each of shape (cells,). None and NaN mean that a cell has no value.
+    roles
+        The columns that are needed.
+    optional
+        Columns that are taken where they are there and every cell that is left has a value.
+
+    Returns
+    -------
+    The cells that are left, and their columns as strings, by role.
+
+    Raises
+    ------
+    ValueError
+        If there is no such column, the embedding is not 2-D and finite, or the lengths differ.
+    NotApplicable
+        If no cell is left.
+    """
+    space = Space.of(embedding)
+    columns = {role: _column(obs, role, len(space)) for role in roles}
+    known = np.logical_and.reduce([one.notna().to_numpy() for one in columns.values()], axis=0)
+    if columns and not known.any():
+        raise NotApplicable(f"no cell has a value of {' and '.join(roles)}")
+    found = {role: one[known].astype(str).to_numpy(dtype=str) for role, one in columns.items()}
+    for role in optional:
+        if role in obs and (one := _column(obs, role, len(space))[known]).notna().all():
+            found[role] = one.astype(str).to_numpy(dtype=str)
+    return space.among(known), found
+
+
+def _column(obs: Mapping[str, ArrayLike], role: str, length: int) -> pd.Series:
+    if role not in obs:
+        raise ValueError(f"obs has no column '{role}'; name yours so: obs.rename(columns={{'YOURS': '{role}'}})")
+    column = pd.Series(np.asarray(obs[role], dtype=object))
+    if len(column) != length:
+        raise ValueError(f"an embedding of {length} cells does not fit {len(column)} values of {role}")
+    return column
+
+
+def several(labels: Labels, what: str = "label") -> None:
+    """See that there are two different labels at least.
+
+    Raises
+    ------
+    NotApplicable
+        If there are fewer.
+    """
+    if (found := len(np.unique(labels))) < 2:
+        raise NotApplicable(f"{found} distinct {what}(s) among {len(labels)} cells; at least 2 are needed")
+
+
+def labelled(embedding: Any, obs: Mapping[str, ArrayLike], role: str) -> tuple[Embedding, Labels]:
+    """Give the rows that have a label, as an array, and their labels; see `cells` and `several`."""
+    space, found = cells(embedding, obs, role)
+    several(found[role])
+    return space.values, found[role]
+
+
+def codes(labels: Labels) -> tuple[np.ndarray, Labels]:
+    """Number labels in the order of their names: the number of each cell's, shape (cells,) int64, and the names."""
+    names, numbers = np.unique(labels, return_inverse=True)
+    return numbers.astype(np.int64), names
