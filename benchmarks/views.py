@@ -1,9 +1,8 @@
 """Measures what it costs to show a large dataset to a model, against a plain copy of its file in the same run.
 
-The promise is for 100,000 cells x 30,000 genes of which 10 % are there, uncompressed, from the disk, against a copy
-that is on the disk too when it is done, as a view is. What else there is, a plain copy, a file that lies in memory
-already, gzip, and genes that are left out, is measured and told too. The aim was 1.5 times a plain copy, which is not
-reached: cells are shuffled, and every value is looked at.
+The promise is for 100,000 cells x 30,000 genes of which 10 % are there, uncompressed, from the disk, against a plain
+copy, which need not be on the disk when it is done, as a view is. What else there is, a copy that is, a file that lies
+in memory already, gzip, and genes that are left out, is measured and told too.
 """
 
 import json
@@ -26,7 +25,7 @@ import pandas as pd
 Row = tuple[str, str, str, bool]
 """What, measured, promised, kept."""
 CELLS, GENES, DENSITY, ROUNDS = 100_000, 30_000, 0.1, 3
-TIMES, MEMORY = 3.0, 500
+TIMES, MEMORY = 1.5, 500
 SHOW = """
 import json, resource, sys, time
 from pathlib import Path
@@ -77,9 +76,10 @@ def _chosen(random: np.random.Generator, size: int) -> np.ndarray:
 
 
 def told(path: Path, gene_ids: str) -> str:
-    """What the other process needs to know. Nothing is hashed or checked: that is not what is measured."""
+    """What the other process needs to know: a dataset that is checked, as it is before any view is made of it."""
+    from cellgauge.data import check
     from cellgauge.data.cache.seal import stamp
-    from cellgauge.specs import Dataset, DatasetSpec, View
+    from cellgauge.specs import DatasetSpec, View
 
     spec = DatasetSpec(
         name="large",
@@ -90,7 +90,7 @@ def told(path: Path, gene_ids: str) -> str:
         obs={"cell_type": "cell_type"},
     )
     digest = "0" * 64
-    dataset = Dataset(spec=spec, path=path, sha256=digest, stamp=stamp(path), n_cells=CELLS, n_genes=GENES)
+    dataset = check.check(spec, path, digest, stamp(path))
     fields = {"matrix": spec.matrix, "gene_index": "symbol", "gene_columns": spec.gene_columns, "gene_ids": gene_ids}
     shown = View(sha256=digest, obs={}, **fields)
     return json.dumps([dataset.model_dump(mode="json"), shown.model_dump(mode="json")])
@@ -103,10 +103,10 @@ def forget(path: Path) -> None:
         os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
 
 
-def show(path: Path, folder: Path, gene_ids: str = "symbol") -> tuple[float, float]:
+def show(wanted: str, folder: Path) -> tuple[float, float]:
     """Make a view in another process; seconds and the most memory it had, MiB."""
     cache = folder / "cache"
-    command = [sys.executable, "-c", SHOW, told(path, gene_ids), str(cache)]
+    command = [sys.executable, "-c", SHOW, wanted, str(cache)]
     done = subprocess.run(command, check=True, capture_output=True, text=True)
     shutil.rmtree(cache)
     took, memory = json.loads(done.stdout)
@@ -151,6 +151,7 @@ class Compared(NamedTuple):
 def compared(path: Path, plain: Path, folder: Path, *, disk: bool, gene_ids: str = "symbol") -> Compared:
     """Show a dataset and copy the uncompressed one, in turns; `disk`: each time the file comes from there."""
     found = Compared([], [], [], 0)
+    wanted = told(path, gene_ids)
 
     def ready(path: Path) -> None:
         # A virtual machine gets memory faster that it has just given back: so each of the three follows two copies.
@@ -166,7 +167,7 @@ def compared(path: Path, plain: Path, folder: Path, *, disk: bool, gene_ids: str
         ready(plain)
         found.kept.append(copied(plain, folder, kept=True))
         ready(path)
-        took, most = show(path, folder, gene_ids)
+        took, most = show(wanted, folder)
         found.view.append(took)
         found = found._replace(memory=max(found.memory, most))
     return found
@@ -185,8 +186,8 @@ def rows(say: Callable[[object], object] = lambda text: None) -> list[Row]:
         say(f"made {plain.stat().st_size >> 20} MiB")
         what = f"view of {CELLS:,} × {GENES:,}, {DENSITY:.0%} dense, against a copy of the file"
         one = compared(plain, plain, folder, disk=True)
-        kept = one.synced <= TIMES and one.memory < MEMORY
-        promised = f"≤ {TIMES} × one until it is on the disk, < {MEMORY} MiB"
+        kept = one.ratio <= TIMES and one.memory < MEMORY
+        promised = f"≤ {TIMES} ×, < {MEMORY} MiB"
         found: list[Row] = [(f"{what}, from the disk", str(one), promised, kept)]
         say(found[-1])
         found.append((f"{what}, from memory", str(compared(plain, plain, folder, disk=False)), "", True))

@@ -20,9 +20,11 @@ from cellgauge.report.document import Document
 from cellgauge.report.explanation import Explanation
 from cellgauge.report.outline import Outline
 from cellgauge.report.progress import Status
+from cellgauge.report.versus import Versus
 from cellgauge.reproduce import Difference
 from cellgauge.settings import Settings, shipped
 from cellgauge_model import contract
+from cellgauge_tasks import Task
 
 REFERENCE = Path(__file__).parent / "reference"
 MADE = "<!-- Made by docs/generate.py; change the code, then run: make reference -->\n\n"
@@ -40,6 +42,7 @@ SCHEMAS = {
     "status": Status,
     "explain": Explanation,
     "reproduce": Difference,
+    "compare": Versus,
     "doctor": Report,
 }
 
@@ -125,9 +128,20 @@ def tasks() -> str:
     for name, task in catalog.tasks().items():
         doc = "\n".join(line.strip() for line in (task.score.__doc__ or "").splitlines()).strip()
         parts += [f"## {name}", "", f"{task.title} Version {task.version}.", "", doc, ""]
-        parts += [f"Reads {', '.join(task.roles)}; no model sees it. Baseline: `{task.baseline}`.", ""]
+        parts += [f"{_reads(task)} Baseline: `{task.baseline}`.", ""]
     parts += ["How each metric is defined stands in [Metrics](metrics.md).", ""]
     return "\n".join(parts)
+
+
+def _reads(task: Task) -> str:
+    """Say what a task reads, and what of it a model may see."""
+    hidden = [role for role in task.roles if role not in task.shown]
+    text = f"Reads {', '.join(task.roles)}."
+    if hidden:
+        text += f" No model that sees {' or '.join(hidden)} is scored."
+    if task.optional:
+        text += f" Reads, where a dataset has it: {', '.join(task.optional)}."
+    return text
 
 
 def models() -> str:

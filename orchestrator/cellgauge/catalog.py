@@ -121,8 +121,17 @@ def _below(folder: Path) -> list[Path]:
 
 
 def tasks() -> dict[str, Task]:
-    """Every task: one a module of `cellgauge_tasks`, and those of other packages' entry points."""
-    return find()
+    """Every task: one a module of `cellgauge_tasks`, and those of other packages' entry points.
+
+    Raises
+    ------
+    CatalogError
+        If two share a name, or another package's cannot be imported.
+    """
+    try:
+        return find()
+    except ValueError as problem:
+        raise CatalogError(str(problem), "Mend that package, or uninstall it from this environment.") from problem
 
 
 def one(kind: str, name: str, known: Mapping[str, T]) -> T:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from cellgauge.specs import Dataset, DatasetSpec
 
 
-def load(name: str, *, backed: bool = False, catalogs: Sequence[str | Path] = ()) -> "anndata.AnnData":
+def load(name: str, *, backed: bool = False, catalogs: Sequence[str | Path] | None = None) -> "anndata.AnnData":
     """Open a dataset of the catalogue; what is not on this machine yet is pulled first, and checked.
 
     Parameters
@@ -29,7 +29,7 @@ def load(name: str, *, backed: bool = False, catalogs: Sequence[str | Path] = ()
     backed
         True: the matrix in X stays on disk, and is read where it is sliced.
     catalogs
-        Further catalogues, beside the shipped one and those in CELLGAUGE_CATALOG.
+        Further catalogues beside the shipped one, instead of those in CELLGAUGE_CATALOG, as `--catalog` does.
 
     Returns
     -------
@@ -47,7 +47,7 @@ def load(name: str, *, backed: bool = False, catalogs: Sequence[str | Path] = ()
     return check.reread(get(name, catalogs=catalogs), backed=backed)
 
 
-def get(name: str, *, catalogs: Sequence[str | Path] = ()) -> "Dataset":
+def get(name: str, *, catalogs: Sequence[str | Path] | None = None) -> "Dataset":
     """Pull and check a dataset; tell its path, checksum, numbers of cells and genes, and its catalogue entry.
 
     Raises
@@ -61,7 +61,8 @@ def get(name: str, *, catalogs: Sequence[str | Path] = ()) -> "Dataset":
     return check.check(spec, *fetch.fetch(spec, cache), seals=cache.root / "checked")
 
 
-def entries(*, catalogs: Sequence[str | Path] = ()) -> "dict[str, DatasetSpec]":
-    """Read every entry of the catalogues, by name."""
+def entries(*, catalogs: Sequence[str | Path] | None = None) -> "dict[str, DatasetSpec]":
+    """Read every entry of the catalogues, by name; `catalogs` as in `load`."""
     several = [catalogs] if isinstance(catalogs, str | Path) else catalogs
-    return catalog.datasets([*settings.read().catalogs, *(Path(path).expanduser() for path in several)])
+    given = None if several is None else tuple(Path(path).expanduser() for path in several)
+    return catalog.datasets(settings.read(catalog=given).catalogs)

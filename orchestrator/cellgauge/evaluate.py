@@ -231,9 +231,11 @@ class _Loop:
 
     def _submit(self, record: RunRecord, scorings: Sequence[Scoring]) -> None:
         self._scoring += 1
-        pairs = [(scoring, self._prepared.tasks[scoring.task]) for scoring in scorings]
+        pairs = [(scoring, score.sent(self._prepared.tasks[scoring.task])) for scoring in scorings]
         dataset = self._prepared.datasets[scorings[0].dataset]
-        make = functools.partial(score.all_of, pairs, record, dataset, self._kit.store, self._kit.terms.run)
+        cache = self._kit.cache
+        caches = (cache.root, *cache.shared)
+        make = functools.partial(score.all_of, pairs, record, dataset, self._kit.store, self._kit.terms.run, caches)
 
         def then(results: Sequence[TaskResult] | None, reason: str) -> None:
             self._queue.put(_Scores(record, scorings, results or (), reason))
@@ -252,8 +254,5 @@ class _Loop:
                 yield Scored(self._unscored(scoring, event.reason), reused=False)
 
     def _unscored(self, scoring: Scoring, reason: str, state: State = "infrastructure") -> TaskResult:
-        result = score.failed(scoring, state, reason).model_copy(update={"run": self._kit.terms.run})
-        kept = self._kit.store.intact_result(scoring.id)
-        if kept is None or kept.state not in REUSABLE:  # a good one is never replaced by one that failed
-            self._kit.store.keep_result(result)
-        return result
+        missing = score.Scored(score.failed(scoring, state, reason))
+        return score.keep(missing, self._kit.store, run=self._kit.terms.run)

@@ -204,7 +204,7 @@ def _accept(one: Given, output: Path, verb: Verb, result: RunResult) -> ItemReco
     if verb == "embed":
         shape = outputs.embedding(output, name, one.cells).shape
     else:
-        shape = predictions.check(output, one.item, one.genes)
+        shape = predictions.check(output, one.item, one.genes, one.level)
     digest = outputs.digest(output, name, verb)  # our own: what the model says of itself is not evidence
     found = ItemRecord(name=name, state="ok", shape=shape, sha256=digest, genes=one.coverage, **_told(result))
     if one.coverage and one.coverage.share < FEW:

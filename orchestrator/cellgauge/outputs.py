@@ -7,13 +7,13 @@ import io
 import json
 import os
 import stat
-import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
+from cellgauge.arrays import ONE_AT_A_TIME
 from cellgauge.errors import ContractViolation, UsageError
 from cellgauge.specs import Verb
 from cellgauge_model.contract import CELLS, CONTRACT_VERSION, EMBEDDING, PREDICTION, PROGRESS, RESULT, RunResult
@@ -24,9 +24,6 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from pydantic import TypeAdapter
 
-ONE_AT_A_TIME = threading.Lock()
-"""numpy reads a header with `ast`, whose count of its depth is one for all threads in Python 3.11
-(python/cpython#106905): the error that may come of it would be blamed on a model."""
 RESULT_LIMIT = 4 << 20
 ARRAY_LIMIT = 64 << 30
 PROGRESS_LIMIT = 1 << 30

@@ -4,10 +4,11 @@ import threading
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from cellgauge.data import view, weights
+from cellgauge.data import conditions, view, weights
 from cellgauge.data.cache import Cache
 from cellgauge.engines import Cancel, Engine
 from cellgauge.errors import DatasetError, EngineError
@@ -113,9 +114,10 @@ class Pantry:
             path = view.write(dataset, one.view, self._cache)
             cells = view.cells(dataset, one.view)
             name = f"{one.name}.h5ad"
-            return Given(Item(name=one.name, data=name), {name: path}, cells, coverage=view.coverage(path))
+            given = Given(Item(name=one.name, data=name), {name: path}, cells, coverage=view.coverage(path))
+            return _to_predict(given, dataset, one, self._cache) if one.held_out else given
 
-        return self._once(self._maker, ("view", one.name, one.view.id), make)
+        return self._once(self._maker, ("view", one.name, *(shown.id for shown in one.views), one.level), make)
 
     def _weights(self, job: Job) -> "Future[Path | None]":
         def given_up(done: int, total: int | None) -> None:
@@ -145,3 +147,26 @@ class Pantry:
             if made is not None and made.done() and self._failures[key] < TRIES - 1:  # else somebody asks already
                 self._failures[key] += 1
                 del self._made[key]
+
+
+def _to_predict(given: Given, dataset: Dataset, one: JobDataset, cache: Cache) -> Given:
+    """Add to the control cells what to train on, and which conditions are asked for.
+
+    Raises
+    ------
+    DatasetError
+        If no condition is left to be asked for.
+    """
+    item, files = given.item, dict(given.files)
+    if one.training:
+        name = f"{one.name}+training.h5ad"  # no dataset has a + in its name
+        item, files[name] = replace(item, training=name), view.write(dataset, one.training, cache)
+        given = replace(given, n_training=len(view.cells(dataset, one.training)))
+    if one.held_out:
+        told = view.annotations(dataset, one.held_out, one.held_out.obs)
+        asked = conditions.table(told, dataset.spec.control or "", one.level or "cells")
+        if not asked:
+            raise DatasetError(f"dataset '{one.name}': its split holds out no condition")
+        item = replace(item, conditions=asked)
+    (path,) = given.files.values()
+    return replace(given, item=item, files=files, genes=view.genes(path), level=one.level or "cells")

@@ -112,6 +112,8 @@ class Prepared:
     """Dataset → why it cannot be used. Its results may still be there, where the catalogue knows its checksum."""
     programs: Mapping[str, Path] = field(default_factory=dict)
     """Model → the folder that a process runs from, where it is not the model's own."""
+    unpulled: Mapping[str, int | None] = field(default_factory=dict)
+    """Dataset that a run would pull first → its size in bytes, None where the catalogue does not say."""
 
 
 def prepare(
@@ -124,6 +126,8 @@ def prepare(
     cache: Cache,
     limit_cells: int | None = None,
     pulling: Pulling | None = silently,
+    *,
+    controls: bool = False,
 ) -> Prepared:
     """Check every parameter and dataset, find every image, and lay out the plan. Nothing runs yet.
 
@@ -131,6 +135,8 @@ def prepare(
     ----------
     pulling
         Shows how far the pull of a dataset is; None: nothing is pulled.
+    controls
+        True: the truth itself and chance are scored, too.
 
     Raises
     ------
@@ -147,7 +153,8 @@ def prepare(
         if any(_applies(one, [entries[spec.name]], tasks.values(), site) for one in models.values())
     ]
     datasets, unusable = _checked(needed, cache, pulling)
-    data = list((entries | {name: plan.DatasetChoice.of(one) for name, one in datasets.items()}).values())
+    here = {name: plan.DatasetChoice.of(one, tasks.values()) for name, one in datasets.items()}
+    data = list((entries | here).values())
     used = [model for model in models.values() if _applies(model, data, tasks.values(), site)]
     found, unavailable = _runnable(used, image_of, site)
     choices = [
@@ -163,9 +170,11 @@ def prepare(
         )
         for one, values in zip(wanted, params, strict=True)
     ]
-    chosen = plan.make(choices, data, tasks.values(), seeds, score.versions(), limit_cells)
+    versions = score.versions()
+    chosen = plan.make(choices, data, tasks.values(), seeds, versions, limit_cells, with_controls=controls)
     programs = {name: one.folder for name, one in found.items()}
-    return Prepared(chosen, models, unavailable, datasets, tasks, unusable, programs)
+    unpulled = {spec.name: spec.size for spec in needed if isinstance(unusable.get(spec.name), NotHereError)}
+    return Prepared(chosen, models, unavailable, datasets, tasks, unusable, programs, unpulled)
 
 
 def _entry(spec: DatasetSpec) -> plan.DatasetChoice:

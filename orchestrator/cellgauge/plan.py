@@ -1,14 +1,17 @@
 """Turns choices into a `Plan`. Pure: the plan is the dry run, the resume file and the test fixture."""
 
+import itertools
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Literal
 
+from cellgauge import shown as showing
 from cellgauge.errors import UnknownNameError, UsageError
 from cellgauge.shown import DatasetChoice as DatasetChoice
+from cellgauge.shown import item as item
 from cellgauge.shown import view as view
 from cellgauge.shown import why_not as why_not
 from cellgauge.specs import (
-    DatasetSpec,
+    Control,
     Job,
     JobDataset,
     ModelSpec,
@@ -25,6 +28,9 @@ from cellgauge.specs import (
 )
 from cellgauge_model.contract import CONTRACT_VERSION, Param
 from cellgauge_tasks import Task
+
+CHANCES = 3
+"""How often chance is drawn."""
 
 
 class ModelChoice(Spec):
@@ -72,6 +78,8 @@ def make(
     seeds: Sequence[int],
     scored_with: Mapping[str, str] | None = None,
     limit_cells: int | None = None,
+    *,
+    with_controls: bool = False,
 ) -> Plan:
     """Lay out every job and scoring, and say of what does not apply why not.
 
@@ -81,6 +89,8 @@ def make(
         Versions of the libraries that score: another version is another scoring.
     limit_cells
         Take at most so many cells of each dataset.
+    with_controls
+        True: what shows the ends of each scale is scored, too.
     """
     tasks = list(tasks)
     jobs: dict[str, Job] = {}
@@ -90,17 +100,21 @@ def make(
         for dataset in datasets:
             unfit = {task.name: why_not(model.spec, dataset, task, model.device) for task in tasks}
             shared = _shared([task for task in tasks if not unfit[task.name]])
-            shown = {split: view(model.spec, dataset, limit_cells, split) for _, split in shared}
+            shown = {asked: item(model.spec, dataset, asked[0], limit_cells, asked[1]) for asked in shared}
             for seed in seeds:
                 skips += _skips(model, dataset, unfit, seed)
                 for (verb, split), fitting in shared.items():
-                    found = job(model, dataset, verb, shown[split], seed)
+                    found = job(model, dataset, verb, shown[verb, split], seed)
                     jobs[found.id] = found
-                    scorings += [_scoring(found, model.spec, dataset.spec, task, scored_with or {}) for task in fitting]
+                    seen = model.spec.name in dataset.spec.seen_by or dataset.spec.name in model.spec.trained_on
+                    scorings += [scoring(found, dataset, task, scored_with or {}, seen=seen) for task in fitting]
     return Plan(
         jobs=tuple(jobs.values()),
         scorings=tuple(scorings),
         skips=tuple(skips),
+        controls=controls(jobs.values(), scorings, {one.name: one for one in tasks}, scored_with or {})
+        if with_controls
+        else (),
         models=tuple(dict.fromkeys(model.spec.name for model in models)),
         datasets=tuple(dataset.spec.name for dataset in datasets),
         tasks=tuple(task.name for task in tasks),
@@ -121,8 +135,15 @@ def _skips(model: ModelChoice, dataset: DatasetChoice, unfit: Mapping[str, str],
     return [Skip(task=name, reason=reason, **fields) for name, reason in unfit.items() if reason]
 
 
-def job(model: ModelChoice, dataset: DatasetChoice, verb: Verb, shown: View, seed: int) -> Job:
-    """Name a job by a hash over everything that could change its output."""
+def job(model: ModelChoice, dataset: DatasetChoice, verb: Verb, shown: View | JobDataset, seed: int) -> Job:
+    """Name a job by a hash over everything that could change its output.
+
+    Parameters
+    ----------
+    shown
+        What the model sees of the dataset, if that is all there is to say.
+    """
+    about = shown if isinstance(shown, JobDataset) else JobDataset(name=dataset.spec.name, view=shown)
     fields = {
         "model": model.spec.name,
         "model_version": model.spec.version,
@@ -136,25 +157,63 @@ def job(model: ModelChoice, dataset: DatasetChoice, verb: Verb, shown: View, see
         "device": model.device,
         "allow": list(model.allow),
     }
-    job_id = identity({**fields, "items": [[dataset.spec.name, shown.id]]})
-    shown_as = JobDataset(name=dataset.spec.name, view=shown)
-    return Job(id=job_id, datasets=(shown_as,), changed=model.changed, **fields)
+    asked = [about.level] if about.level else []  # only then, so that the ids of all other jobs stay what they were
+    job_id = identity({**fields, "items": [[about.name, *(one.id for one in about.views), *asked]]})
+    return Job(id=job_id, datasets=(about,), changed=model.changed, **fields)
 
 
-def _scoring(job: Job, model: ModelSpec, dataset: DatasetSpec, task: Task, scored_with: Mapping[str, str]) -> Scoring:
-    roles = {role: dataset.obs[role] for role in task.roles}
+def scoring(
+    job: Job, choice: DatasetChoice, task: Task, scored_with: Mapping[str, str], *, seen: bool = False
+) -> Scoring:
+    """Name a scoring by a hash over everything that could change its numbers."""
+    name = choice.spec.name
+    shown = next(one.view for one in job.datasets if one.name == name)
+    roles = showing.read(tuple(shown.obs), choice, task)
     fields = {"job": job.id, "task": task.name, "task_version": task.version, "roles": roles, "seed": job.seed}
-    fields |= {"dataset": dataset.name, "scored_with": dict(scored_with)}
-    rows = next(one.view.rows for one in job.datasets if one.name == dataset.name)
+    fields |= {"dataset": name, "scored_with": dict(scored_with)}
     return Scoring(
         id=identity(fields),
         model=job.model,
         variant=job.variant,
-        seen=model.name in dataset.seen_by or dataset.name in model.trained_on,
-        limit_cells=rows.limit if rows else None,
-        split=rows.split if rows else None,
+        seen=seen,
+        limit_cells=shown.rows.limit if shown.rows else None,
+        split=shown.rows.split if shown.rows else None,
         **fields,
     )
+
+
+def controls(
+    jobs: Iterable[Job], scorings: Iterable[Scoring], tasks: Mapping[str, Task], scored_with: Mapping[str, str]
+) -> tuple[Control, ...]:
+    """Lay out what shows the ends of each scale: of each dataset, task and seed the truth once, and chance three times.
+
+    Their ids have nothing of a model in them, so they are shared by all that are scored on the same cells.
+    """
+    items = {(job.id, one.name): one for job in jobs for one in job.datasets}
+    found: dict[str, Control] = {}
+    for one in scorings:
+        task, shown = tasks[one.task], items[one.job, one.dataset]
+        for kind, drawn in itertools.product(task.controls, range(CHANCES)):
+            if kind == "negative" or not drawn:
+                made = _control(one, kind, one.seed + drawn, shown, scored_with)
+                found[made.scoring.id] = made
+    return tuple(found.values())
+
+
+def _control(
+    like: Scoring, kind: Literal["positive", "negative"], drawn: int, item: JobDataset, scored_with: Mapping[str, str]
+) -> Control:
+    """Score a control as a model's output is scored."""
+    shown = item.view
+    same: dict[str, Any] = like.model_dump(include={"dataset", "task", "task_version", "roles"})
+    same |= {"seed": like.seed, "scored_with": dict(scored_with), "control": kind, "control_seed": drawn}
+    cells = shown.rows.model_dump(mode="json") if shown.rows else None
+    # Genes too are part of the truth of a prediction, and models may differ in how they are named.
+    truth = {"truth": item.held_out.id} if item.held_out else {}
+    id = identity({**same, "sha256": shown.sha256, "cells": cells, **truth})
+    more: dict[str, Any] = {"limit_cells": like.limit_cells, "split": like.split}
+    scoring = Scoring(id=id, job="", model=kind, variant="default", **same, **more)
+    return Control(scoring=scoring, view=shown.model_copy(update={"obs": {}}), item=item if item.held_out else None)
 
 
 def place(job: Job) -> str:
@@ -173,6 +232,9 @@ def fields_of(job: Job) -> dict[str, str]:
     raw["params"] = dict(raw["params"])
     for one in job.datasets:
         raw[f"dataset {one.name}"] = one.view.model_dump(mode="json")
+        for name in ("training", "held_out", "level"):
+            if getattr(one, name) is not None:
+                raw[f"{name} of {one.name}"] = one.model_dump(mode="json")[name]
     return dict(_flat("", raw))
 
 

@@ -2,19 +2,52 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from cellgauge.errors import ContractViolation
 from cellgauge.outputs import ARRAY_LIMIT, opened, short
 from cellgauge_model.contract import PREDICTION, Item
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
 OBJECTS = 10_000
 ROOM, SLACK = 256 << 20, 8
 """Bytes that all of it may take once it is read: this, and so many times what was asked for."""
 
 
-def check(output: Path, item: Item, genes: Sequence[str]) -> tuple[int, int]:
+class Prediction(NamedTuple):
+    """What a model predicts, on the scale of its input: counts."""
+
+    matrix: "NDArray[np.float32]"
+    """Shape (rows, genes)."""
+    conditions: list[str]
+    """Of each row."""
+    genes: list[str]
+
+
+def check(output: Path, item: Item, genes: Sequence[str], level: str = "cells") -> tuple[int, int]:
     """Check an item's prediction and return its shape.
+
+    Raises
+    ------
+    ContractViolation
+        As `read`.
+    """
+    rows, columns = read(output, item, genes, level).matrix.shape
+    return rows, columns
+
+
+def read(output: Path, item: Item, genes: Sequence[str], level: str = "cells") -> Prediction:
+    """Read an item's prediction.
+
+    Parameters
+    ----------
+    genes
+        Those of the input, among which the predicted ones are.
+    level
+        `means`: each condition has one row; `cells`: one or more.
 
     Raises
     ------
@@ -27,7 +60,7 @@ def check(output: Path, item: Item, genes: Sequence[str]) -> tuple[int, int]:
         try:
             with h5py.File(file, "r") as content:
                 _refuse_tricks(content, item, genes)
-                return _checked(content, item, genes)
+                return _checked(content, item, genes, level)
         except ContractViolation:
             raise
         except Exception as problem:  # h5py raises many kinds on a damaged file
@@ -59,7 +92,7 @@ def _refuse_tricks(content: Any, item: Item, genes: Sequence[str]) -> None:
                 raise ContractViolation(f"{PREDICTION} holds far more than was asked for, from {short(child.name)} on")
 
 
-def _checked(content: Any, item: Item, genes: Sequence[str]) -> tuple[int, int]:
+def _checked(content: Any, item: Item, genes: Sequence[str], level: str) -> Prediction:
     import numpy as np
     from anndata.io import read_elem
 
@@ -75,12 +108,17 @@ def _checked(content: Any, item: Item, genes: Sequence[str]) -> tuple[int, int]:
         raise ContractViolation(f"{PREDICTION}: var holds repeated genes, or genes that the input does not have")
     if "condition" not in rows:
         raise ContractViolation(f"{PREDICTION}: obs has no column 'condition'")
-    asked, given = {condition.id for condition in item.conditions}, set(rows["condition"].astype(str))
+    conditions = [str(one) for one in rows["condition"]]
+    asked, given = {condition.id for condition in item.conditions}, set(conditions)
     if asked != given:
         wrong = sorted(asked ^ given)[0]
         raise ContractViolation(
             f"{PREDICTION}: condition '{short(wrong)}' is {'missing' if wrong in asked else 'unknown'}"
         )
-    if not np.isfinite(matrix[()]).all():
+    if level == "means" and len(conditions) > len(given):
+        twice = next(one for number, one in enumerate(conditions) if one in conditions[:number])
+        raise ContractViolation(f"{PREDICTION}: condition '{short(twice)}' has several rows, of which one is its mean")
+    values = matrix[()]
+    if not np.isfinite(values).all():
         raise ContractViolation(f"{PREDICTION} holds NaN or infinite values")
-    return matrix.shape  # type: ignore[no-any-return]
+    return Prediction(values, conditions, [str(one) for one in columns])

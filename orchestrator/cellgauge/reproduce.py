@@ -7,9 +7,9 @@ from concurrent.futures import CancelledError
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from cellgauge import execute, images, outputs, score
+from cellgauge import execute, images, outputs, perturbed, score
 from cellgauge.data import check, fetch, view, weights
 from cellgauge.data.cache import Cache
 from cellgauge.engines import Cancel, Engine
@@ -196,9 +196,13 @@ def _scored(
 ) -> list[Number]:
     """Score the new output with the task that scored the old one."""
     scoring, dataset = kept.scoring, datasets[kept.scoring.dataset]
-    embedding = functools.partial(_rows, folder, dataset, now.job)
-    truth = score.truth(scoring, dataset, _shown(now.job, dataset))
-    result = score.run(scoring, now, tasks[scoring.task], embedding, *truth)
+    inputs: tuple[Any, Any, Any]
+    if now.job.verb == "predict":
+        inputs = perturbed.inputs(perturbed.item_of(now.job, dataset), dataset, folder / "output")
+    else:
+        embedding = functools.partial(_rows, folder, dataset, now.job)
+        inputs = (embedding, *score.truth(scoring, dataset, _shown(now.job, dataset)))
+    result = score.run(scoring, now, tasks[scoring.task], *inputs).result
     fresh = {(one.metric, str(one.params)): one.value for one in result.scores}
     return [
         Number(

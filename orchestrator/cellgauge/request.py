@@ -4,6 +4,7 @@ import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal
 
 from cellgauge.disk import copy, link
 from cellgauge.engines import Engine, Launch
@@ -23,9 +24,18 @@ class Given:
     cells: Sequence[str]
     """The ids of the view's cells."""
     genes: Sequence[str] = ()
-    """The names of the view's genes; needed for `predict` alone."""
+    """The names of the view's genes; needed for `predict` alone, as is what follows."""
+    level: Literal["cells", "means"] = "cells"
+    """What is predicted of each condition: many cells, or their mean."""
+    n_training: int = 0
+    """Cells to train on."""
     coverage: Coverage | None = None
     """How many of the dataset's genes the view holds."""
+
+    @property
+    def n_cells(self) -> int:
+        """All that is to be read or written, which is what memory and disk are needed for."""
+        return len(self.cells) + self.n_training + sum(one.n_cells for one in self.item.conditions)
 
 
 @dataclass(frozen=True)
@@ -59,7 +69,7 @@ def prepare(work: Sequence[Work], model: Model, folder: Path, terms: Terms, engi
     """Make the folders of a start, and put its request and its data into them."""
     job = work[0].job
     given = [one for each in work for one in each.given]
-    limits = Limits.of(model.spec.resources, (len(one.cells) for one in given), terms.changes, terms.cpus)
+    limits = Limits.of(model.spec.resources, (one.n_cells for one in given), terms.changes, terms.cpus)
     launch = Launch(
         jobs=tuple(one.job.id for one in work),
         run=terms.run,

@@ -108,6 +108,21 @@ class Scorers:
             self._listener.join()
 
 
+class Here(Scorers):
+    """Runs functions in this very process, at once: for so little that starting another would take longer."""
+
+    def __init__(self) -> None:
+        super().__init__(1)
+
+    def submit(self, function: Callable[[], Any], then: Then) -> None:
+        try:
+            value = function()
+        except Exception as problem:
+            then(None, f"{type(problem).__name__}: {problem}")
+        else:
+            then(value, "")
+
+
 def _submitted(pool: Executor | None, workers: int, function: Callable[[], Any]) -> "tuple[Executor, Future[Any]]":
     """Submit to a pool, or to a new one where there is none that works."""
     if pool is not None:

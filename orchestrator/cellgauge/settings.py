@@ -31,9 +31,9 @@ class Settings(BaseSettings):
     cellxgene_api: str = "https://api.cellxgene.cziscience.com"
     """Where CELLxGENE Discover is asked for the address of a dataset."""
     catalog: Paths = ()
-    """Further dataset catalogues."""
+    """Further dataset catalogues; those of `--catalog`, or of `catalogs` in Python, stand in their place."""
     models_path: Paths = ()
-    """Further folders with one folder per model."""
+    """Further folders with one folder per model; those of `--models-path` stand in their place."""
     engine: Literal["auto", "docker", "local"] = "auto"
     """What isolates a job; `auto` takes docker where it answers."""
     docker_host: str = Field(default="", validation_alias="DOCKER_HOST")

@@ -4,7 +4,7 @@
 
     jobs/<first two>/<job id>/   input/request.json  output/<item>/…  log.txt  attempts/…  record.json
     jobs/.<job id>~<owner>~…/    a job that runs
-    scores/<first two>/<scoring id>.json
+    scores/<first two>/<scoring id>.json     and its small arrays beside it: .<first of their checksum>.npz
     runs/<run id>.json           and what happened in it: .events.jsonl; what a detached one says: .log
     environments/<hash>.txt      what is installed where models ran
     history.jsonl                how long jobs took
@@ -12,26 +12,32 @@
 Everything is written beside its place and renamed into it, so a reader sees all of a thing or nothing.
 """
 
+import hashlib
 import secrets
 import stat
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from filelock import FileLock
 from pydantic import BaseModel, ValidationError
 
-from cellgauge import attempts, disk, owner
+from cellgauge import arrays, attempts, disk, environments, owner
 from cellgauge.attempts import RECORD
 from cellgauge.disk import explained
 from cellgauge.errors import StorageError
 from cellgauge.history import History, note
-from cellgauge.specs import REUSABLE, Run, RunRecord, Scoring, TaskResult, identity
+from cellgauge.specs import REUSABLE, Run, RunRecord, Scoring, TaskResult
 from cellgauge_model.contract import CELLS, EMBEDDING, PREDICTION, write_atomically
 
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
 M = TypeVar("M", bound=BaseModel)
+REPLICATES = "replicates/"
+"""Before a score's number among its result's: the name of its replicates among the arrays."""
 ASIDE = ".aside"
 HISTORY = "history.jsonl"
 
@@ -181,11 +187,39 @@ class Store:
     def _score_file(self, scoring_id: str) -> Path:
         return self.root / "scores" / scoring_id[:2] / f"{scoring_id}.json"
 
-    def keep_result(self, result: TaskResult) -> None:
+    def keep_result(self, result: TaskResult, small: "Mapping[str, NDArray[Any]] | None" = None) -> TaskResult:
+        """Write a result, and the small arrays that belong to it beside it; give it with their checksum in it."""
         path = self._score_file(result.scoring.id)
+        content = arrays.pack(small) if small else b""
+        result = result.model_copy(update={"arrays": hashlib.sha256(content).hexdigest() if content else ""})
+        beside = self._arrays_file(result)
         with explained(path):
             self._make(path.parent)
+            if content:
+                arrays.write(beside, content)
             write_atomically(path, result.model_dump_json(indent=2))
+            for old in path.parent.glob(f"{path.stem}.*.npz"):
+                if old != beside:
+                    old.unlink(missing_ok=True)
+        return result
+
+    def _arrays_file(self, result: TaskResult) -> Path:
+        return self._score_file(result.scoring.id).with_suffix(f".{result.arrays[:12]}.npz")
+
+    def arrays(self, result: TaskResult, wanted: Collection[str] | None = None) -> "dict[str, NDArray[Any]]":
+        """Read the small arrays of a result, by name; nothing where they are gone, or not those that were kept."""
+        try:
+            content = self._arrays_file(result).read_bytes() if result.arrays else b""
+            if content and hashlib.sha256(content).hexdigest() == result.arrays:
+                return arrays.unpack(content, wanted)
+        except (OSError, ValueError):
+            pass
+        return {}
+
+    def replicates(self, result: TaskResult, number: int) -> "NDArray[Any] | None":
+        """Read what a score of a result is on each of its resamples; None where that is not kept."""
+        name = f"{REPLICATES}{number}"
+        return self.arrays(result, [name]).get(name)
 
     def result(self, scoring_id: str) -> TaskResult | None:
         return _read(self._score_file(scoring_id), TaskResult)
@@ -222,18 +256,7 @@ class Store:
         ask
             Tells what is installed in an image; called once an image.
         """
-        folder = self.root / "environments"
-        known = folder / f"{identity(image)}.image"
-        with explained(folder):
-            if known.exists():
-                return known.read_text().strip()
-            self._make(folder)
-            packages = ask(image)
-            name = identity(list(packages)) if packages else ""
-            if name and not (folder / f"{name}.txt").exists():
-                write_atomically(folder / f"{name}.txt", "".join(f"{line}\n" for line in packages))
-            write_atomically(known, f"{name}\n")
-        return name
+        return environments.keep(self.root / "environments", image, ask, self._make)
 
     def note(self, record: RunRecord) -> None:
         """Note how long a job took."""

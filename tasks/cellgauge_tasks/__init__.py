@@ -7,7 +7,23 @@
 """
 
 from cellgauge_tasks._base import Interval, NotApplicable, Score, Scores, Task
+from cellgauge_tasks._controls import chance, truth
 from cellgauge_tasks._find import find
+from cellgauge_tasks._input import cells, several
+from cellgauge_tasks._resample import Resamples
 from cellgauge_tasks._space import Space
 
-__all__ = ["Interval", "NotApplicable", "Score", "Scores", "Space", "Task", "find"]
+__all__ = [
+    "Interval",
+    "NotApplicable",
+    "Resamples",
+    "Score",
+    "Scores",
+    "Space",
+    "Task",
+    "cells",
+    "chance",
+    "find",
+    "several",
+    "truth",
+]

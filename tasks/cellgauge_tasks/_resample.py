@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cellgauge_tasks._base import LEVEL, Interval, Labels
+from cellgauge_tasks.pairs.threads import one_thread
 
 DRAWS = 200
 FEWEST_DONORS = 5
@@ -81,18 +82,25 @@ class Resamples:
         known = np.isfinite(columns)
         filled = np.where(known, columns, 0.0)
         parts = []
-        for block in self.weights():
-            with np.errstate(invalid="ignore"):
-                parts.append((block @ filled) / (block @ known))
+        with one_thread():
+            for block in self.weights():
+                with np.errstate(invalid="ignore"):
+                    parts.append((block @ filled) / (block @ known))
         return np.concatenate(parts).reshape(self.draws, *np.shape(values)[1:])
 
     def apply(self, function: Callable[[NDArray[np.float32]], float]) -> NDArray[np.float64]:
         """Call a function with the weights of each draw, shape (n,)."""
         return np.array([function(row) for block in self.weights() for row in block])
 
-    def interval(self, replicates: NDArray[np.floating]) -> Interval | None:
-        """Take the middle `LEVEL` of the replicates, shape (draws,); None where too few are defined."""
+    def interval(self, replicates: NDArray[np.floating], value: float | None = None) -> Interval | None:
+        """Take the middle `LEVEL` of the replicates, shape (draws,); None where too few are defined.
+
+        With the score's value, the replicates are moved so that their mean is there: a sample with fewer different
+        cells makes some scores larger (mutual information) or smaller, whatever the cells are.
+        """
         known = replicates[np.isfinite(replicates)]
+        if value is not None and len(known):
+            replicates, known = (each + (value - known.mean()) for each in (replicates, known))
         if len(known) < max(2, self.draws // 2) or self.n_units < 2:
             return None
         low, high = np.quantile(known, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])

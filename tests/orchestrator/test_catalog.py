@@ -74,6 +74,36 @@ def test_the_file_that_defines_a_dataset_can_be_told(tmp_path):
         catalog.home_of("fist", files)
 
 
+def test_a_role_of_several_columns_is_a_list_and_of_one_that_one(tmp_path):
+    found = read(tmp_path, GOOD.replace("label}", "label, batch: [donor, lane], donor: [donor]}"))["first"]
+    assert found.obs == {"cell_type": "label", "batch": ("donor", "lane"), "donor": "donor"}
+    assert found.model_dump(mode="json")["obs"] == {"cell_type": "label", "batch": ["donor", "lane"], "donor": "donor"}
+
+
+@pytest.mark.parametrize(
+    ("columns", "says"),
+    [
+        ("[]", "datasets.first.obs: batch names no column"),
+        ("''", "datasets.first.obs: batch names no column"),
+        ("[lane, '']", "datasets.first.obs: batch names no column"),
+        ("[lane, donor, lane]", "datasets.first.obs: batch names a column twice"),
+        ("[lane, 3]", 'datasets.first.obs.batch.1: needs text; put it in quotes: "3"'),
+        ("3", 'datasets.first.obs.batch: needs text; put it in quotes: "3"'),
+    ],
+)
+def test_what_names_no_columns_is_refused_where_it_stands(tmp_path, columns, says):
+    with pytest.raises(CatalogError) as caught:
+        read(tmp_path, GOOD.replace("label}", f"label, batch: {columns}}}"))
+    assert caught.value.message == f"{tmp_path / 'datasets.yaml'}:6: {says}"
+
+
+def test_the_batch_of_the_ancestor_is_four_columns_joined():
+    found = catalog.datasets([ROOT / "datasets.yaml"])
+    joined = [name for name, spec in found.items() if not isinstance(spec.obs.get("batch", ""), str)]
+    assert joined == [name for name in found if name.startswith("tsv2_") or name.endswith("_spermatogenesis")]
+    assert {found[name].obs["batch"] for name in joined} == {("dataset_id", "assay", "suspension_type", "donor_id")}
+
+
 def test_an_entry_of_five_lines_is_enough_and_its_path_is_relative_to_the_file(tmp_path):
     found = read(tmp_path, GOOD)
     assert found["first"].sources[0] == (tmp_path / "first.h5ad").as_uri()

@@ -134,12 +134,13 @@ WORDS = st.text(st.characters(codec="utf-8", exclude_categories=("Cs",)), min_si
 @given(title=WORDS, control=WORDS, column=WORDS, name=st.from_regex(r"[A-Za-z0-9][A-Za-z0-9._-]{0,8}", fullmatch=True))
 def test_whatever_stands_in_an_entry_reads_back(tmp_path_factory, title, control, column, name):
     path = tmp_path_factory.mktemp("any") / "my.yaml"
-    wanted = PLAIN.model_copy(update={"title": title, "control": control, "obs": {"perturbation": column}})
+    obs = {"perturbation": column, "batch": (f"{column}!", column)}
+    wanted = PLAIN.model_copy(update={"title": title, "control": control, "obs": obs})
     path.write_text(BLOCK)
     if name != "first":
         catalogfile.append(path, name, wanted)
         found = read(path)[name]
-        assert (found.title, found.control, found.obs) == (title, control, {"perturbation": column})
+        assert (found.title, found.control, found.obs) == (title, control, obs)
 
 
 def test_an_entry_that_is_none_names_its_fields_and_nothing_is_written(tmp_path):

@@ -22,6 +22,21 @@ class TestTells:
         obs = self.obs(a=["same"] * 10)
         assert labels.tells({"one": "a", "two": "a"}, obs) == {"one": ("two",), "two": ("one",)}
 
+    def test_columns_that_are_joined_tell_each_of_them_and_what_they_tell_together(self):
+        obs = pd.DataFrame({"a": ["x", "y"] * 100, "b": ["x", "x", "y", "y"] * 50, "c": ["same"] * 200})
+        obs["kind"] = [f"{one}{other}" for one, other in zip(obs["a"], obs["b"], strict=True)]
+        roles = {"all": ("a", "b", "c"), "two": ("b", "a"), "one": "a", "same": "c", "kind": "kind"}
+        told = labels.tells(roles, obs)
+        assert told["all"] == ("kind", "one", "same", "two"), "also a part that has one value only"
+        assert told["two"] == ("all", "kind", "one")
+        assert told["kind"] == ("all", "one", "two")
+        assert "one" not in told
+
+    def test_joined_columns_of_which_one_is_not_there_are_not_compared(self):
+        obs = pd.DataFrame({"a": ["x", "y"] * 10})
+        assert labels.tells({"one": "a", "both": ("a", "b")}, obs) == {"both": ("one",)}
+        assert labels.ids({"both": ("a", "b")}, obs) == ()
+
     def test_an_id_tells_nothing_nor_does_what_is_nearly_constant(self):
         obs = self.obs(id=[f"c{n}" for n in range(100)], kind=["a", "b"] * 50, rare=["x"] * 97 + ["y"] * 3)
         assert self.tells(obs) == {}
@@ -101,6 +116,10 @@ class TestIds:
 
     def test_numbers_are_none_nor_is_what_tells_two_kinds(self):
         assert self.ids(time=np.arange(4) / 3, kind=["a", "b", "a", None]) == ()
+
+    def test_groups_that_are_small_enough_together_are_ids(self):
+        obs = pd.DataFrame({"row": [f"r{n % 10}" for n in range(100)], "column": [f"c{n // 10}" for n in range(100)]})
+        assert labels.ids({"row": "row", "column": "column", "well": ("row", "column")}, obs) == ("well",)
 
     def test_cells_without_a_value_do_not_count(self):
         assert self.ids(clone=[f"c{n}" if n < 9 else None for n in range(100)]) == ("clone",)

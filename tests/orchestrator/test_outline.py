@@ -48,6 +48,22 @@ class TestOutline:
         assert [(one.action, one.tasks) for one in found.jobs] == [("reuse", {"t": "reuse"})]
         assert "jobs to run: 0, reused: 1; results skipped: 0" in render(found)
 
+    def test_what_would_be_pulled_is_marked_where_it_is_used(self, lab):
+        far = {"source": "https://nowhere.invalid/far.h5ad"}
+        datasets = ("d", lab.dataset("far", **far, size=1_234_567_890), lab.dataset("who", **far))
+        prepared = lab.prepare(datasets=datasets, how={"pulling": None})
+        found = outline.make(prepared.plan, pipeline.Reuse(), {}, prepared.unpulled)
+        assert [one.to_pull for one in found.jobs] == [{}, {"far": 1_234_567_890}, {"who": None}]
+        told = render(found)
+        assert "far (to be pulled, 1.2 GB)" in told
+        assert "who (to be pulled, size unknown)" in told
+        assert "d (" not in told
+
+    def test_a_dataset_that_is_lost_or_wrong_is_not_to_be_pulled(self, lab):
+        lost = lab.dataset("lost", source=(lab.folder / "none.h5ad").as_uri())
+        prepared = lab.prepare(datasets=("d", lost), how={"pulling": None})
+        assert (prepared.unpulled, [*prepared.unusable]) == ({}, ["lost"])
+
     def test_a_model_whose_image_cannot_be_had_is_told(self, lab):
         def image_of(model):
             raise ImageError("there is no Dockerfile")

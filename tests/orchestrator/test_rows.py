@@ -57,6 +57,19 @@ class TestSplit:
         other = rows.split(dataset, Split(fraction=0.2, seed=4))[1]
         assert 0 < (test & other).sum() < 60
 
+    def test_the_values_of_joined_columns_decide_or_are_drawn(self, cells, tmp_path):
+        dataset = dataset_in(tmp_path / "d.h5ad", cells)
+        joined = {**ROLES, "batch": ("donor", "fold")}
+        dataset = dataset.model_copy(update={"spec": dataset.spec.model_copy(update={"obs": joined})})
+        train, test = rows.split(dataset, Split(by="batch", test=("d1|3", "d2|0")))
+        words = cells.obs["donor"].astype(object) + "|" + cells.obs["fold"].astype(str)
+        assert set(words[test]) == {"d1|3", "d2|0"}
+        assert (train ^ test).tolist() == cells.obs["donor"].notna().tolist(), "what lacks a donor is on neither side"
+        train, test = rows.split(dataset, Split(by="batch", fraction=0.25))
+        assert not set(words[train]) & set(words[test])
+        kept = rows.kept(dataset, Rows(limit=26, stratify="batch", columns={"batch": ("donor", "fold")}))
+        assert words[kept].value_counts().min() == 2
+
     def test_whole_groups_are_drawn(self, dataset, cells):
         train, test = rows.split(dataset, Split(fraction=0.3, by="well"))
         tested, trained = set(cells.obs["well"][test]), set(cells.obs["well"][train])
@@ -83,7 +96,9 @@ class TestSplit:
     def test_one_group_cannot_be_held_out(self, cells, tmp_path):
         one = cells.copy()
         one.obs["donor"] = "d0"
-        with pytest.raises(DatasetError, match=r"donor has 1 value\(s\)"):
+        with pytest.raises(
+            DatasetError, match="donor has one value only, and holding it out leaves nothing to train on"
+        ):
             rows.split(dataset_in(tmp_path / "d.h5ad", one), Split(fraction=0.5, by="donor"))
 
 
@@ -180,3 +195,60 @@ def test_very_many_strata_take_no_time(sizes):
     began = time.perf_counter()
     assert rows.apportioned(sizes, 300_001, 1).sum() == 300_001
     assert time.perf_counter() - began < 2  # it took a minute when it went one by one
+
+
+class TestConditions:
+    """What is held out of a screen of perturbations, for models that predict."""
+
+    def test_the_control_is_never_drawn(self, dataset, cells):
+        for seed in range(8):
+            train, test = rows.split(dataset, Split(by="well", fraction=0.5, keep=("w3",), seed=seed))
+            wells = set(cells.obs["well"][test])
+            assert len(wells) == 4, "half of the nine others"
+            assert "w3" not in wells
+            assert (cells.obs["well"] == "w3").to_numpy()[train].sum() == 30
+
+    def test_a_value_that_is_kept_may_be_trained_on_where_training_values_are_named(self, dataset, cells):
+        train, _ = rows.split(dataset, Split(by="well", test=("w1",), train=("w2",), keep=("w3",)))
+        assert set(cells.obs["well"][train]) == {"w2", "w3"}
+
+    def test_held_out_cells_can_be_asked_for_instead(self, dataset):
+        split = Split(by="well", fraction=0.5, keep=("w3",))
+        train, test = rows.split(dataset, split)
+        assert (rows.kept(dataset, Rows(split=split)) == train).all()
+        assert (rows.kept(dataset, Rows(split=split, held_out=True)) == test).all()
+
+    def test_only_some_values_are_left_of_what_a_limit_leaves(self, dataset, cells):
+        limited = Rows(limit=100, stratify="well")
+        found = rows.kept(dataset, Rows(limit=100, stratify="well", only={"well": ("w3", "w4")}))
+        assert set(cells.obs["well"][found]) == {"w3", "w4"}
+        assert (found <= rows.kept(dataset, limited)).all()
+        assert found.sum() == 20
+
+    def test_a_value_that_no_cell_left_has_is_an_error(self, dataset):
+        with pytest.raises(DatasetError, match="no cell left is well w99"):
+            rows.kept(dataset, Rows(only={"well": ("w99",)}))
+
+    def test_what_says_nothing_of_them_keeps_the_name_that_it_had(self):
+        assert Rows(limit=5).model_dump() == {
+            "split": None,
+            "limit": 5,
+            "stratify": None,
+            "seed": 0,
+            "columns": {},
+        }
+        assert "keep" not in Split(by="well", fraction=0.5).model_dump()
+        held = Rows(split=Split(by="well", fraction=0.5, keep=("w3",)), held_out=True, only={"well": ("w1",)})
+        assert Rows.model_validate_json(held.model_dump_json()) == held
+        assert len({*held.model_dump()} - {*Rows().model_dump()}) == 2
+
+    @pytest.mark.parametrize(
+        ("fields", "words"),
+        [
+            ({"fraction": 0.5, "keep": ("a",)}, "keep needs by"),
+            ({"by": "x", "test": ("a",), "keep": ("a",)}, "in keep"),
+        ],
+    )
+    def test_a_split_that_keeps_nonsense_is_refused(self, fields, words):
+        with pytest.raises(ValueError, match=words):
+            Split(**fields)

@@ -1,11 +1,15 @@
+import dataclasses
+import subprocess
+import sys
+
 import numpy as np
 import pandas as pd
 import pytest
 
-from cellgauge import score
+from cellgauge import arrays, details, score
 from cellgauge.errors import ContractViolation
 from cellgauge.specs import Scoring, TaskResult
-from cellgauge_tasks import NotApplicable, Score, Task, find
+from cellgauge_tasks import Interval, NotApplicable, Score, Scores, Task, find
 from support import made_record
 
 SCORING = Scoring(
@@ -13,9 +17,15 @@ SCORING = Scoring(
 )
 
 
+def outcome(function, embedding=lambda: np.zeros((2, 2), dtype="float32"), **fields):
+    """All that comes of scoring: the result and its arrays."""
+    task = Task(name="t", version="1", title="t", roles=(), score=function, headline={}, baseline="pca", **fields)
+    return score.run(SCORING, made_record(), task, embedding, lambda: pd.DataFrame(index=["a", "b"]))
+
+
 def run(function, record=None, embedding=lambda: np.zeros((2, 2), dtype="float32")):
     task = Task(name="t", version="1", title="t", roles=(), score=function, headline={}, baseline="pca")
-    return score.run(SCORING, record or made_record(), task, embedding, lambda: pd.DataFrame(index=["a", "b"]))
+    return score.run(SCORING, record or made_record(), task, embedding, lambda: pd.DataFrame(index=["a", "b"])).result
 
 
 def raising(problem):
@@ -57,7 +67,120 @@ def test_a_failed_job_gives_its_state_to_its_cells():
 
 
 def test_every_shipped_task_scores_what_the_host_gives_it():
-    cells = np.random.default_rng(0).normal(size=(60, 4)).astype("float32")
-    obs = pd.DataFrame({"cell_type": pd.Categorical(["a", "b", "c"] * 20)})
-    for task in find().values():
-        assert score.run(SCORING, made_record(), task, lambda: cells, lambda: obs).state == "ok"
+    cells = np.random.default_rng(0).normal(size=(120, 4)).astype("float32")
+    obs = pd.DataFrame({"cell_type": pd.Categorical(["a", "b", "c"] * 40)})
+    for role, groups in (("batch", 2), ("donor", 6), ("organism", 2), ("time", 4), ("technology", 2)):
+        obs[role] = [str(number // 3 % groups) for number in range(120)]
+    for task in (one for one in find().values() if one.verb == "embed" and one.split is None):
+        space = score.shared(cells.copy(), [(task, lambda: obs)])
+        scored = score.run(SCORING, made_record(), task, lambda space=space: space, lambda: obs)
+        assert (scored.result.state, scored.result.reason) == ("ok", ""), task.name
+        assert scored.result.scores
+        assert TaskResult.model_validate_json(scored.result.model_dump_json()) == scored.result
+
+
+class TestIntervals:
+    SPAN = Interval(0.1, 0.9, "donors", 7, "abc", np.arange(3, dtype=np.float32))
+
+    def test_they_are_kept_with_what_was_drawn_and_their_replicates_beside(self):
+        scores = [Score("x", 0.5, 2), Score("y", 0.5, 2, interval=self.SPAN, better="lower")]
+        found = outcome(lambda *a, **b: scores)
+        first, second = found.result.scores
+        assert (first.low, first.high, first.unit, first.n_units, first.resamples) == (None, None, "", None, "")
+        assert (second.low, second.high, second.unit) == (0.1, 0.9, "donors")
+        assert (second.n_units, second.resamples) == (7, "abc")
+        assert (first.better, second.better) == ("higher", "lower")
+        assert list(found.arrays) == ["replicates/1"]
+        assert found.arrays["replicates/1"].tolist() == [0, 1, 2]
+
+    def test_one_that_is_not_finite_is_none(self):
+        span = Interval(float("nan"), 0.9, "cells", 2, "abc")
+        assert outcome(lambda *a, **b: [Score("x", 0.5, 2, interval=span)]).result.scores[0].low is None
+
+    def test_what_an_earlier_cellgauge_wrote_is_read(self):
+        old = run(lambda *a, **b: [Score("x", 0.5, 2)]).model_dump(mode="json")
+        for name in ("arrays", "repeated"):
+            del old[name]
+        for name in ("low", "high", "unit", "n_units", "resamples", "better"):
+            del old["scores"][0][name]
+        read = TaskResult.model_validate({**old, "schema_version": 2})
+        assert (read.scores[0].value, read.scores[0].low, read.arrays) == (0.5, None, "")
+
+
+class TestDetails:
+    def test_small_arrays_are_kept_and_what_cannot_be_is_said(self, monkeypatch):
+        monkeypatch.setattr(arrays, "LIMIT", 1000)
+        details = {
+            "clusters": [0, 1],
+            "classes": np.array(["a", "b"], dtype=object),
+            "odd": np.array([{}], dtype=object),
+            "../x": [1],
+            "large": np.zeros(1000),
+            "after/it": np.zeros(3),
+        }
+        found = outcome(lambda *a, **b: Scores([Score("x", 0.5, 2)], details))
+        assert list(found.arrays) == ["clusters", "classes", "after/it"]
+        assert found.result.state == "ok"
+        told = " ".join(found.result.warnings)
+        for words in ("'odd' is not kept: it holds neither", "'../x' is not kept", "'large' is not kept: it is too"):
+            assert words in told
+
+    def test_a_result_without_a_value_has_none(self):
+        found = outcome(lambda *a, **b: Scores([Score("x", float("nan"), 2)], {"clusters": [0]}))
+        assert (found.result.state, dict(found.arrays)) == ("infrastructure", {})
+
+
+class TestShared:
+    OBS = staticmethod(lambda: pd.DataFrame({"cell_type": ["a", "b"]}))
+
+    def test_what_one_task_asked_for_is_there_for_the_next(self):
+        asked = []
+
+        def expect(space, obs):
+            asked.append(list(obs["cell_type"]))
+            space.expect(neighbors=1)
+
+        def fail(space, obs):
+            raise ZeroDivisionError
+
+        tasks = [(Task("t", "1", "t", (), None, {}, "pca", expect=one), self.OBS) for one in (fail, expect, None)]
+        space = score.shared(np.eye(2, dtype="float32"), tasks)
+        assert asked == [["a", "b"]]
+        assert space.neighbors(1).indices.tolist() == [[1], [0]]
+
+    def test_no_task_can_change_what_the_next_one_gets(self):
+        def spoil(space, obs, *, seed):
+            np.asarray(space)[:] = 0
+
+        space = score.shared(np.eye(2, dtype="float32"), [])
+        assert "read-only" in run(spoil, embedding=lambda: space).reason
+        assert space.values.tolist() == [[1, 0], [0, 1]]
+
+    def test_a_task_is_sent_by_name_where_it_is_installed(self):
+        installed = find()["clustering"]
+        assert score.sent(installed) == "clustering"
+        other = dataclasses.replace(installed, version="other")
+        assert score.sent(other) is other
+
+
+class TestRepeated:
+    @pytest.mark.parametrize(
+        ("rows", "share"),
+        [
+            ([[0.0, 1.0], [0.0, 2.0], [1.0, 0.0]], 0),
+            ([[0.0, 1.0], [-0.0, 1.0], [1.0, 0.0], [0.0, 1.0]], 0.5),
+            ([[1.0, 1.0]] * 10, 0.9),
+            ([[1.0], [-1.0], [2.0], [-2.0]], 0),
+            ([[1.0, 2.0]], 0),
+        ],
+    )
+    def test_rows_that_are_the_same_are_counted(self, rows, share):
+        for dtype in ("float32", "float64"):
+            assert details.repeated(np.array(rows, dtype=dtype)) == pytest.approx(share)
+
+
+def test_no_library_is_imported_for_its_version():
+    code = "import sys; from cellgauge import score; print(score.versions()); print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert "scikit-learn" in done.stdout
+    assert not {"sklearn", "igraph", "scanpy", "matplotlib"} & {*done.stdout.splitlines()[-1].split()}

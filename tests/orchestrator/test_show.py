@@ -8,7 +8,7 @@ from rich.console import Console
 from cellgauge import settings, words
 from cellgauge.machine import cpus
 from cellgauge.report import job
-from cellgauge_tasks import Score
+from cellgauge_tasks import Interval, Score
 from lab import task
 
 
@@ -19,13 +19,15 @@ def shown(lab, record):
 
 
 def two_numbers(embedding, obs, *, seed):
-    return [Score("first", 0.5, len(embedding)), Score("second", 1 / 3, len(embedding), {"classifier": "mean"})]
+    span = Interval(0.25, 0.75, "cells", 60)
+    first = Score("first", 0.5, len(embedding), interval=span)
+    return [first, Score("second", 1 / 3, len(embedding), {"classifier": "mean"})]
 
 
 def rows(text):
     """The lines of the list of scores, as their words."""
     lines = [line.split() for line in text.splitlines()]
-    begin = lines.index(["dataset", "task", "metric", "value"])
+    begin = lines.index(["dataset", "task", "metric", "value", "interval"])
     return [line for line in lines[begin + 2 :] if line]
 
 
@@ -34,7 +36,7 @@ class TestJob:
         lab.run(lab.prepare(tasks={"t": task("t", two_numbers)}))
         (record,) = lab.records()
         assert rows(shown(lab, record)) == [
-            ["d", "t", "first", "0.5"],
+            ["d", "t", "first", "0.5", "0.25", "to", "0.75,", "60", "cells"],
             ["d", "t", "second", "(classifier=mean)", "0.333333"],
         ]
 
@@ -51,7 +53,7 @@ class TestJob:
         (record,) = lab.records()
         for id, run, value in (("0" * 20, "r0", 0.0), ("f" * 20, "r2", 0.75)):
             scoring = kept.scoring.model_copy(update={"id": id})
-            scores = (kept.scores[0].model_copy(update={"value": value}),)
+            scores = (kept.scores[0].model_copy(update={"value": value, "low": None}),)
             lab.store.keep_result(kept.model_copy(update={"scoring": scoring, "run": run, "scores": scores}))
         assert rows(shown(lab, record)) == [["d", "t", "first", "0.75"]]
 

@@ -1,5 +1,7 @@
 """What a model is shown of a dataset, and from what it would know an answer."""
 
+from dataclasses import replace
+
 import anndata
 import numpy as np
 
@@ -25,6 +27,11 @@ def why_not(asks, roles=("cell_type",), **known):
     return shown.why_not(made_model(obs_roles=asks).spec, choice, task(roles=roles))
 
 
+def why_not_of(asks, scored, **known):
+    choice = shown.DatasetChoice(spec=dataset(), sha256="0" * 64, **known)
+    return shown.why_not(made_model(obs_roles=asks).spec, choice, scored)
+
+
 class TestLeaks:
     def test_two_roles_that_tell_it_together_are_not_shown_together(self):
         tells = {"batch+donor": ("cell_type",)}
@@ -39,6 +46,26 @@ class TestLeaks:
             ["batch"], ("donor", "cell_type"), tells=tells
         )
         assert why_not(["batch"], tells=tells) == ""
+
+    def test_a_column_that_is_part_of_a_scored_role_is_shown_under_no_role(self):
+        obs = {
+            "cell_type": "label",
+            "batch": ("lane", "donor"),
+            "donor": "donor",
+            "who": "donor",
+            "run": ("lane", "day"),
+        }
+        choice = shown.DatasetChoice(spec=dataset(obs=obs), sha256="0" * 64)
+
+        def says(asks, scored):
+            return shown.why_not(made_model(obs_roles=[asks]).spec, choice, task(roles=(scored,)))
+
+        assert says("donor", "batch") == "the model sees donor, and with it donor of batch, which the task scores"
+        assert "donor of batch" in says("who", "batch")
+        assert "lane of batch" in says("run", "batch")
+        assert "donor of donor" in says("batch", "donor")
+        assert says("batch", "batch") == "the model sees batch, which the task scores"
+        assert says("batch", "cell_type") == says("run", "donor") == says("cell_type", "batch") == ""
 
     def test_a_role_that_names_cells_is_shown_to_nobody(self):
         assert "sees barcode, which no model may" in why_not(["barcode"], ids=("barcode",))
@@ -58,6 +85,48 @@ class TestLeaks:
         assert (choice.ids, choice.n_cells) == (("barcode",), 200)
         for asks, allowed in ((["donor"], True), (["batch"], True), (["donor", "batch"], False), (["barcode"], False)):
             assert (shown.why_not(made_model(obs_roles=asks).spec, choice, task()) == "") is allowed
+
+
+class TestRolesOfTasks:
+    def fits(self, asks, scored, **known):
+        return why_not_of(asks, scored, **known) == ""
+
+    def test_a_role_that_a_task_allows_is_seen_though_it_is_read(self):
+        integration = replace(task(roles=("batch", "cell_type")), shown=("batch",))
+        assert self.fits(["batch"], integration)
+        assert "sees cell_type, which the task scores" in why_not_of(["cell_type"], integration)
+        assert "sees batch" in why_not_of(["batch"], replace(integration, shown=()))
+
+    def test_what_it_allows_may_still_give_away_what_it_hides(self):
+        integration = replace(task(roles=("batch", "cell_type")), shown=("batch",))
+        told = why_not_of(["batch"], integration, tells={"batch": ("cell_type",)})
+        assert told == "the model sees batch, from which cell_type can be told, which the task scores"
+
+    def test_what_is_read_where_it_is_there_forbids_nothing(self):
+        assert self.fits(["donor"], replace(task(), optional=("donor", "batch")))
+
+    def test_it_is_read_where_it_is_there_and_the_model_does_not_know_it(self):
+        one = replace(task(roles=("batch",)), optional=("donor", "cell_type", "time"), shown=("batch",))
+
+        def roles(*sees, **known):
+            return set(shown.read(sees, shown.DatasetChoice(spec=dataset(), sha256="0" * 64, **known), one))
+
+        assert roles() == roles("batch") == {"batch", "donor", "cell_type"}
+        assert roles("cell_type") == {"batch", "donor"}, "what it saw is not scored"
+        assert roles("donor") == {"batch", "donor", "cell_type"}, "which cells were drawn together is no answer"
+        assert roles("batch", tells={"batch": ("cell_type",)}) == {"batch", "donor"}
+
+    def test_it_is_part_of_what_a_score_is_known_by(self):
+        choice = shown.DatasetChoice(spec=dataset(), sha256="0" * 64)
+        model = plan.ModelChoice(spec=made_model().spec, variant="default", params={}, image="sha256:0")
+        plain, more = (
+            plan.make([model], [choice], [one], [1]).scorings[0]
+            for one in (task(), replace(task(), optional=("donor",)))
+        )
+        assert plain.id != more.id
+        assert (plain.roles, more.roles) == ({"cell_type": "label"}, {"cell_type": "label", "donor": "donor"})
+        lacking = plan.make([model], [choice], [replace(task(), optional=("time",))], [1]).scorings[0]
+        assert lacking == plain
 
 
 class TestSplits:

@@ -21,7 +21,11 @@ def here(tmp_path, monkeypatch):
     return tmp_path
 
 
-def cellgauge(folder, *words, fails=None, **environment):
+def cellgauge(*arguments, **more):
+    return spoken(*arguments, **more).stdout
+
+
+def spoken(folder, *words, fails=None, **environment):
     process = subprocess.run(
         [sys.executable, "-m", "cellgauge", *map(str, words)],
         cwd=folder,
@@ -32,7 +36,7 @@ def cellgauge(folder, *words, fails=None, **environment):
     )
     assert process.returncode == (fails or 0), process.stdout + process.stderr
     assert "Traceback" not in process.stderr
-    return process.stdout
+    return process
 
 
 def document(*arguments, **more):
@@ -88,7 +92,9 @@ def test_a_plan_pulls_nothing(here, web):
     address = web.put("made.h5ad", (here / "made.h5ad").read_bytes())
     mine = catalogue(here, far={"source": address})
     told = document(here, "plan", "-m", "pca", "-d", "far", "-t", "embedding", "--catalog", mine)
-    assert told["planned"] == 1
+    assert (told["planned"], told["jobs"][0]["to_pull"]) == (1, {"far": None})
+    words = ["plan", "-m", "pca", "-d", "far", "-t", "embedding", "--catalog", mine]
+    assert "far (to be pulled, size unknown)" in cellgauge(here, *words, COLUMNS="200")
     assert web.asked == []
 
 
@@ -118,6 +124,25 @@ def test_the_cache_is_listed_verified_and_pruned(here, web):
     document(here, "datasets", "pull", "far", "--catalog", mine)
     assert document(here, "datasets", "prune", "--keep", "0")["left"] == 0
     assert document(here, "datasets", "du") == []
+
+
+@pytest.mark.parametrize("content", ["datasets: [", "datasets:\n  x: {}\n", None])
+def test_a_catalogue_that_cannot_be_read_is_in_nobodys_way_who_looks_into_the_cache(here, web, content):
+    mine = catalogue(here, far={"source": web.put("made.h5ad", (here / "made.h5ad").read_bytes())})
+    (pulled,) = document(here, "datasets", "pull", "far", "--catalog", mine)["pulled"]
+    broken = here / "broken.yaml"
+    if content is not None:
+        broken.write_text(content)
+    both = os.pathsep.join(map(str, (broken, mine)))
+    for words in (("du",), ("prune", "--keep", "1GB")):
+        done = spoken(here, "datasets", *words, CELLGAUGE_CATALOG=both)
+        (line,) = [line for line in done.stderr.splitlines() if "broken.yaml" in line]
+        assert line.startswith("warning: ")
+        assert line.endswith("what only it names is shown by its checksum")
+    assert f"far ({pulled['sha256'][:8]})" in cellgauge(here, "datasets", "du", CELLGAUGE_CATALOG=both)
+    alone = spoken(here, "datasets", "prune", "--keep", "0", CELLGAUGE_CATALOG=str(broken)).stdout
+    assert pulled["sha256"][:20] in alone
+    assert document(here, "datasets", "du", CELLGAUGE_CATALOG=str(broken)) == []
 
 
 def test_a_file_is_checked_by_itself_and_against_an_entry(here):

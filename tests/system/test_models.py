@@ -14,7 +14,7 @@ from cellgauge.data import view
 from cellgauge.plan import DatasetChoice
 from cellgauge.plan import view as view_for
 from cellgauge.request import Given
-from cellgauge.specs import ModelSpec
+from cellgauge.specs import ModelSpec, Rows
 from cellgauge_model.contract import Condition, Item
 from support import MODELS, ROOT, VIEW, give
 
@@ -28,14 +28,18 @@ def model(request, models):
 
 
 def given_for(model, dataset, shown, cache):
-    items = [give(dataset, shown, cache, name) for name in ("first", "second")]
     if "embed" in model.spec.verbs:
-        return items
+        return [give(dataset, shown, cache, name) for name in ("first", "second")]
     conditions = [Condition("c1", ["G1"], "knockdown"), Condition("c2", ["G2", "G3"])]
-    return [
-        Given(Item(one.item.name, one.item.data, conditions=conditions), one.files, one.cells, one.genes)
-        for one in items
-    ]
+    controls = Rows(only={"cell_type": ("type 0",)}, columns={"cell_type": "label"})
+    trained = shown.model_copy(update={"obs": {"condition": "label"}})
+    found = []
+    for name in ("first", "second"):
+        control = give(dataset, shown.model_copy(update={"rows": controls}), cache, name)
+        training = give(dataset, trained, cache, f"{name}+training")
+        item = Item(name, control.item.data, training.item.data, conditions)
+        found.append(Given(item, {**control.files, **training.files}, control.cells, control.genes, "means"))
+    return found
 
 
 def test_a_model_does_several_items_and_does_them_alike(model, engine, run_job, made_dataset, tmp_path):

@@ -5,14 +5,17 @@ from __future__ import annotations
 import sys
 import tempfile
 from pathlib import Path
-from typing import Any, Mapping
+from typing import Any, List, Mapping, Optional
 
 from cellgauge_model import contract, running
 from cellgauge_model.contract import Condition, Folders, Item, RunRequest
 
 
 def run(load: Any, verbs: Mapping[str, Any], params: Mapping[str, contract.Param]) -> int:
-    """Return 0 if every verb gives an output for 60 made cells of 120 genes, else the selftest's code."""
+    """Return 0 if every verb gives an output for 60 made cells of 120 genes, else the selftest's code.
+
+    A model that predicts may train on them, and on 40 cells of two conditions.
+    """
     for name, verb in verbs.items():
         with tempfile.TemporaryDirectory() as folder:
             here = Path(folder)
@@ -20,7 +23,11 @@ def run(load: Any, verbs: Mapping[str, Any], params: Mapping[str, contract.Param
             weights = Folders.from_environment().weights
             folders = Folders(input=here, output=here / "output", weights=weights, scratch=here)
             write_cells(here / "cells.h5ad")
-            item = Item("selftest", "cells.h5ad", conditions=[Condition("none"), Condition("gene", ["G1"])])
+            item = Item("selftest", "cells.h5ad")
+            if name == "predict":
+                write_cells(here / "training.h5ad", cells=100, conditions=["control"] * 60 + ["G2", "G3"] * 20)
+                asked = [Condition("none"), Condition("gene", ["G1"])]
+                item = Item("selftest", "cells.h5ad", "training.h5ad", asked)
             request = RunRequest(contract.CONTRACT_VERSION, "selftest", name, "default", [item], dict(params))
             if running.run(request, folders, load, verb) != contract.EXIT_OK:
                 print(f"selftest of {name} failed", file=sys.stderr)
@@ -29,8 +36,8 @@ def run(load: Any, verbs: Mapping[str, Any], params: Mapping[str, contract.Param
     return contract.EXIT_OK
 
 
-def write_cells(path: Path, cells: int = 60, genes: int = 120) -> None:
-    """Write made counts in the form of a view."""
+def write_cells(path: Path, cells: int = 60, genes: int = 120, conditions: Optional[List[str]] = None) -> None:
+    """Write made counts in the form of a view; of more cells the first are the same."""
     import anndata
     import numpy
     import pandas
@@ -40,4 +47,6 @@ def write_cells(path: Path, cells: int = 60, genes: int = 120) -> None:
     names = [f"G{number}" for number in range(genes)]
     var = pandas.DataFrame({"gene_symbol": names, "ensembl_id": "", "feature_name": names}, index=names)
     obs = pandas.DataFrame(index=[f"cell{number}" for number in range(cells)])
+    if conditions:
+        obs["condition"] = conditions
     anndata.AnnData(X=scipy.sparse.csr_matrix(counts), obs=obs, var=var).write_h5ad(path)

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 import cellgauge
-from cellgauge.cli import again, background, cleaning, datasets, doctor, listing, logs, results, run
+from cellgauge.cli import again, background, cleaning, datasets, doctor, listing, logs, results, run, score
 from cellgauge.cli.output import out, show_error
 from cellgauge.errors import CellgaugeError, Interrupted
 
@@ -27,7 +27,9 @@ app.command("retry")(again.retry)
 app.command("reproduce")(again.reproduce)
 app.add_typer(listing.app, name="list")
 app.add_typer(datasets.app, name="datasets")
+app.command("score")(score.score)
 app.command("show")(results.show)
+app.command("compare")(results.compare)
 app.command("status")(background.status)
 app.command("logs")(logs.logs)
 app.command("cancel")(background.cancel)

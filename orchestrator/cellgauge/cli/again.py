@@ -41,7 +41,7 @@ def retry(
     changed = options.changes(limits).model_dump(exclude_none=True)
     found = named.run(run, Store(setup.settings(results=results).results))
     if found.asked is None:
-        raise UsageError(f"run {found.id} was made by an earlier cellgauge", "Give its command again.")
+        raise UsageError(f"run {found.id} started no model, or is of an earlier cellgauge", "Give its command again.")
     chosen = setup.settings(engine=engine or found.engine, gpus=gpus, results=results, **_places(found))
     entries = document.collect(found, Store(chosen.results))
     only = _failed_jobs(found, entries, wanted)
@@ -146,11 +146,14 @@ def _look_up(record: "RunRecord", chosen: "Settings") -> "tuple[Model, dict[str,
 def _record(store: "Store", result: str) -> "RunRecord":
     from cellgauge import named
     from cellgauge.errors import UsageError
+    from cellgauge.specs import ELSEWHERE
 
     job = named.job_id(result, store)
     record = store.record(job) if job else None
     if record is None:
         raise named.nothing("job", result, store)
+    if record.job.image.startswith(ELSEWHERE):
+        raise UsageError(f"job {record.job.id} was made elsewhere", "Nothing is known of how, so it cannot run again.")
     if record.state != "ok":
         raise UsageError(f"job {record.job.id} ended as {record.state}", "Only a finished one can be compared.")
     return record

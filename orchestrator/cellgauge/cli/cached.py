@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from cellgauge.cli import options, setup
-from cellgauge.cli.output import out, show_json
+from cellgauge.cli.output import out, say, show_json
 
 if TYPE_CHECKING:
     from cellgauge.data.cache import Cache
@@ -60,7 +60,7 @@ def prune(
     except ValidationError as problem:
         raise UsageError(f"--keep {keep}: not a size", "For instance: --keep 50GB") from problem
     cache = setup.cache(setup.settings())
-    names = _datasets(cache)
+    names = {} if as_json else _datasets(cache)  # before what tells them is removed
     removed = cache.prune(most, partial=partial)
     there = cache.contents()
     left = sum(one.size for one in there)
@@ -79,13 +79,23 @@ def prune(
 
 
 def _datasets(cache: "Cache") -> dict[str, str]:
-    """Name downloaded files by their datasets, as far as the catalogues know: checksum → name."""
+    """Name downloaded files by their datasets, as far as the catalogues know: checksum → name.
+
+    A catalogue that cannot be read keeps nobody from looking into the cache, or from making room in it.
+    """
     from cellgauge import catalog
+    from cellgauge.errors import CatalogError
 
     found: dict[str, str] = {}
-    for name, spec in catalog.datasets(setup.settings().catalogs).items():
-        given = [one.sha256 for one in map(cache.fetched, spec.sources) if one]
-        found |= dict.fromkeys((*spec.sha256s, *given), name)
+    for path in setup.settings().catalogs:
+        try:
+            known = catalog.datasets([path])
+        except CatalogError as problem:
+            say(f"warning: {problem.message.splitlines()[0]}; what only it names is shown by its checksum")
+            continue
+        for name, spec in known.items():
+            given = [one.sha256 for one in map(cache.fetched, spec.sources) if one]
+            found |= dict.fromkeys((*spec.sha256s, *given), name)
     return found
 
 

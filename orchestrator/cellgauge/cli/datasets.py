@@ -6,12 +6,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from cellgauge.cli import cached, listing, options, setup
+from cellgauge.cli import cached, facts, listing, options, setup
 from cellgauge.cli.output import out, say, show_json
 
 if TYPE_CHECKING:
     from cellgauge.data.check.rules import Misfit
-    from cellgauge.data.guess import Guess
     from cellgauge.errors import CellgaugeError
 
 app = typer.Typer(help="Pull, check and list datasets, and add your own.", no_args_is_help=True)
@@ -42,10 +41,10 @@ def show(
     if as_json:
         show_json({**spec.model_dump(mode="json"), "path": str(here) if here else None})
         return
-    facts: dict[str, Any] = spec.model_dump(mode="json", exclude_defaults=True)
-    facts["sha256"] = ", ".join(spec.sha256s) or "unknown: unverified until it is pulled and recorded"
-    facts["here"] = here or f"no; pull it: cellgauge datasets pull {name}"
-    _facts(facts)
+    told: dict[str, Any] = spec.model_dump(mode="json", exclude_defaults=True)
+    told["sha256"] = spec.sha256s or "unknown: unverified until it is pulled and recorded"
+    told["here"] = here or f"no; pull it: cellgauge datasets pull {name}"
+    out.print(facts.table(told))
 
 
 @app.command("pull")
@@ -171,7 +170,7 @@ def add(
     if as_json:
         show_json({"name": told.name, "entry": entry, "remarks": told.remarks})
     else:
-        _guessed(told, entry)
+        out.print(facts.guessed(told, entry))
     misfits = check.examine(path, DatasetSpec(name=told.name, **entry))
     _misfits(misfits)
     if any(one.severity == "error" for one in misfits):
@@ -225,29 +224,6 @@ def _found(source: str) -> tuple[Path, str]:
     with setup.bar(source) as report:
         path, sha256, _ = fetch.file("the dataset", (address,), (), setup.cache(setup.settings()), report)
     return path, sha256
-
-
-def _facts(facts: dict[str, Any]) -> None:
-    from rich.markup import escape
-    from rich.table import Table
-
-    table = Table.grid(padding=(0, 2))
-    for name, value in facts.items():
-        shown = ", ".join(f"{key}: {one}" for key, one in value.items()) if isinstance(value, dict) else value
-        shown = ", ".join(map(str, shown)) if isinstance(shown, list | tuple) else shown
-        table.add_row(name.replace("_", " "), escape(str(shown)))
-    out.print(table)
-
-
-def _guessed(told: "Guess", entry: dict[str, Any]) -> None:
-    from rich.markup import escape
-    from rich.table import Table
-
-    table = Table.grid(padding=(0, 2))
-    for field in dict.fromkeys([*entry, *told.remarks]):
-        value = str(entry.get(field, getattr(told, field, "")))
-        table.add_row(field.replace("_", " "), escape(value), f"[dim]{escape(told.remarks.get(field, ''))}[/dim]")
-    out.print(table)
 
 
 def _misfits(found: "list[Misfit]") -> None:

@@ -101,6 +101,12 @@ LimitCells = Annotated[
         min=1,
     ),
 ]
+Controls = Annotated[
+    bool,
+    typer.Option(
+        "--controls", help="Score also the truth itself and chance, once a dataset, and show scores between them."
+    ),
+]
 Allow = Annotated[
     list[str] | None,
     typer.Option("--allow", help="Relax the sandbox: `network`, `writable-root`. It is part of a result's identity."),
@@ -110,11 +116,20 @@ Results = Annotated[
     typer.Option("--results", help="Folder of the results; ./cellgauge-results by default. [CELLGAUGE_RESULTS]"),
 ]
 Catalogs = Annotated[
-    list[Path] | None, typer.Option("--catalog", help="A further dataset catalogue. [CELLGAUGE_CATALOG]")
+    list[Path] | None,
+    typer.Option(
+        "--catalog",
+        help="A further dataset catalogue, instead of those in the variable; may be given several times. "
+        "[CELLGAUGE_CATALOG]",
+    ),
 ]
 ModelFolders = Annotated[
     list[Path] | None,
-    typer.Option("--models-path", help="A further folder with one folder per model. [CELLGAUGE_MODELS_PATH]"),
+    typer.Option(
+        "--models-path",
+        help="A further folder with one folder per model, instead of those in the variable; may be given several "
+        "times. [CELLGAUGE_MODELS_PATH]",
+    ),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout, and nothing else there.")]
 

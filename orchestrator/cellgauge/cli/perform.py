@@ -2,7 +2,7 @@
 
 import shlex
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +14,7 @@ from cellgauge.cli.output import out, say, show_json
 if TYPE_CHECKING:
     from cellgauge.engines import Engine
     from cellgauge.evaluate import Progress
+    from cellgauge.offline import Todo
     from cellgauge.pipeline import Prepared, Reuse, Site
     from cellgauge.settings import Settings
     from cellgauge.specs import Asked, Run, State
@@ -54,8 +55,9 @@ def perform(
         prospect = _look_ahead(begun, asked, chosen, engine, kept)
     with _written_down(prospect.run, kept, failures):
         _evaluate(prospect, _kit(prospect, chosen), events, failures)
+        fill(_controls(prospect, chosen), chosen.scorers, kept, prospect.run.id)
         ended = prospect.run.model_copy(update={"ended": store.now_utc(), "failures": failures})
-        found = document.collect(ended, kept)
+        found = document.collect(ended, kept, prospect.prepared.tasks)
         kept.keep_run(ended.model_copy(update={"outcome": "complete" if found.complete else "incomplete"}))
     if as_json:
         show_json(found)
@@ -166,6 +168,42 @@ def _kit(prospect: Prospect, chosen: "Settings") -> "Kit":
         refresh=asked.refresh,
         only=None if asked.only is None else frozenset(asked.only),
     )
+
+
+def _controls(prospect: Prospect, chosen: "Settings") -> "list[Todo]":
+    from cellgauge import offline
+
+    prepared, cache = prospect.prepared, setup.cache(chosen)
+    caches = (cache.root, *cache.shared)
+    bench = offline.Bench(prepared.datasets, prepared.tasks, prospect.store, prospect.run.id, caches)
+    return offline.of_controls(prepared.plan.controls, bench, refresh=prospect.asked.refresh)
+
+
+def fill(todo: "Sequence[Todo]", workers: int, store: "Store", run: str) -> None:
+    """Score what starts no model, and say of each what became of it.
+
+    Raises
+    ------
+    Interrupted
+        After Ctrl-C, when everything that ran is stopped.
+    """
+    from cellgauge import offline
+    from cellgauge.cli.live import catch
+    from cellgauge.engines import Cancel
+    from cellgauge.errors import Interrupted
+    from cellgauge.scorers import Here, Scorers
+
+    if not todo:
+        return
+    cancel = Cancel()
+    catch(cancel)
+    # A single output right here: to start a process takes longer than to score a thousand cells.
+    scorers = Scorers(min(len(todo), workers)) if len(todo) > 1 else Here()
+    for one in offline.fill(todo, scorers, store, run, cancel):
+        what = f"{one.scoring.control or one.scoring.model} on {one.scoring.dataset}: {one.scoring.task}"
+        say(f"{what}: {one.state.replace('_', ' ')}{': ' + one.reason if one.reason else f', {one.seconds:.1f} s'}")
+    if cancel.asked:
+        raise Interrupted("stopped on request", "What was scored is kept; the same command goes on from there.")
 
 
 def _evaluate(prospect: Prospect, kit: "Kit", events: Path | None, failures: "dict[str, tuple[State, str]]") -> None:

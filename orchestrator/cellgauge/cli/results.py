@@ -1,5 +1,6 @@
-"""`cellgauge show`: a run's table, or one job in full."""
+"""`cellgauge show` and `compare`: a run's table, one job in full, or two models side by side."""
 
+import sys
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -17,19 +18,26 @@ def show(
         str, typer.Argument(help="A run's id, or the first characters of a job's; `latest` run by default.")
     ] = "latest",
     results: options.Results = None,
+    as_csv: Annotated[bool, typer.Option("--csv", help="Print a run as a CSV table: a line a number.")] = False,
     as_json: options.Json = False,
 ) -> None:
     """Show the table of a run, or all that is known of one job."""
     from cellgauge import catalog, named, settings
     from cellgauge.errors import UsageError
-    from cellgauge.report import document, progress, table
+    from cellgauge.report import document, progress, sheet, table
     from cellgauge.store import Store
 
     store = Store(settings.read(results=results).results)
     if named.run_id(result, store):
-        found = document.collect(named.run(result, store), store)
-        show_json(found) if as_json else out.print(table.render(found, catalog.tasks()))
+        tasks = catalog.tasks()
+        found = document.collect(named.run(result, store), store, tasks)
+        if as_csv:
+            sys.stdout.write(sheet.write(found))
+        else:
+            show_json(found) if as_json else out.print(table.render(found, tasks))
         return
+    if as_csv:
+        raise UsageError("--csv is for the table of a run", "See: cellgauge show latest --csv")
     job = named.job_id(result, store, progress.running(store))
     record = store.record(job) if job else None
     if record is not None:
@@ -38,6 +46,25 @@ def show(
         raise UsageError(f"job {job} runs now", f"See: cellgauge logs -f {job[:8]}")
     else:
         raise named.nothing("run or job", result, store)
+
+
+def compare(
+    first: Annotated[str, typer.Argument(help="A model as the table names it: `pca`, `pca:VARIANT`.")],
+    second: Annotated[str, typer.Argument(help="Another.")],
+    run: Annotated[str, typer.Argument(help="A run's id, or its first characters.")] = "latest",
+    every: Annotated[bool, typer.Option("--all", help="Every score, and not only those that the table shows.")] = False,
+    results: options.Results = None,
+    as_json: options.Json = False,
+) -> None:
+    """Compare two models of a run in pairs, on the same resamples: which is better, and where that cannot be told."""
+    from cellgauge import catalog, named, settings
+    from cellgauge.report import versus
+    from cellgauge.store import Store
+
+    store = Store(settings.read(results=results).results)
+    tasks = catalog.tasks()
+    found = versus.make(named.run(run, store), first, second, store, tasks, every=every)
+    show_json(found) if as_json else out.print(versus.render(found, tasks))
 
 
 def _show_job(record: "RunRecord", store: "Store") -> None:

@@ -33,6 +33,7 @@ def run(
     limits: options.Limit = None,
     limit_cells: options.LimitCells = None,
     allow: options.Allow = None,
+    controls: options.Controls = False,
     retries: Annotated[
         int | None,
         typer.Option("--retries", help="Further attempts after an infrastructure fault. [CELLGAUGE_RETRIES]"),
@@ -71,7 +72,7 @@ def run(
         models_path=models_path,
     )
     more: dict[str, Any] = {"share_gpus": share_gpus, "warm": warm, "refresh": refresh, "limit_cells": limit_cells}
-    more |= {"retries": chosen.retries, "jobs": chosen.jobs}
+    more |= {"controls": controls, "retries": chosen.retries, "jobs": chosen.jobs}
     asked = _asked(models, datasets, tasks, seeds, assignments, chosen.gpus, limits, chosen.timeout, allow, **more)
     if detach:
         raise typer.Exit(background.start(chosen, as_json=as_json))
@@ -101,7 +102,8 @@ def plan(
     asked = _asked(models, datasets, tasks, seeds, assignments, chosen.gpus, None, None, allow, limit_cells=limit_cells)
     prepared, _ = setup.prepare(asked, chosen, setup.present(setup.engine(chosen), chosen), pull=False)
     reuse = pipeline.reusable(prepared.plan, store.Store(chosen.results))
-    found = outline.make(prepared.plan, reuse, pipeline.lacking(prepared, setup.cache(chosen)))
+    lacking = pipeline.lacking(prepared, setup.cache(chosen))
+    found = outline.make(prepared.plan, reuse, lacking, prepared.unpulled)
     if as_json:
         show_json(found)
     else:

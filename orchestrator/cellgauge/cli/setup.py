@@ -75,7 +75,18 @@ def prepare(
     place = site(asked, chosen, [one.model for one in wanted])
     kept, pulling = cache(chosen), bar if pull else None
     found = list(specs.values())
-    prepared = pipeline.prepare(wanted, found, picked, asked.seeds, image_of, place, kept, asked.limit_cells, pulling)
+    prepared = pipeline.prepare(
+        wanted,
+        found,
+        picked,
+        asked.seeds,
+        image_of,
+        place,
+        kept,
+        asked.limit_cells,
+        pulling,
+        controls=asked.controls,
+    )
     for problem in prepared.unusable.values():
         say(problem.message)
     for name, fault in prepared.unavailable.items():

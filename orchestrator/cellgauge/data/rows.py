@@ -8,9 +8,9 @@ import hashlib
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from cellgauge.data import check
+from cellgauge.data import check, joined
 from cellgauge.errors import DatasetError
-from cellgauge.specs import Dataset, Rows, Split
+from cellgauge.specs import Columns, Dataset, Rows, Split
 
 if TYPE_CHECKING:
     import numpy as np
@@ -23,9 +23,9 @@ def kept(dataset: Dataset, rows: Rows | None) -> "NDArray[np.bool_]":
     Parameters
     ----------
     rows
-        With a split, the cells that may be trained on; then, with a limit, at most so many of them, of each value of
-        `stratify` its share, and one at least; of all alike, if there are more values than that. Cells without a value
-        are a stratum of their own.
+        With a split, the cells that may be trained on, or those held out; then, with a limit, at most so many of them,
+        of each value of `stratify` its share, and one at least; of all alike, if there are more values than that. Cells
+        without a value are a stratum of their own. Of these, the cells that have the values of `only`.
 
     Returns
     -------
@@ -41,15 +41,30 @@ def kept(dataset: Dataset, rows: Rows | None) -> "NDArray[np.bool_]":
     if rows is None:
         return np.ones(dataset.n_cells, dtype=bool)
     columns = {**dataset.spec.obs, **rows.columns}
-    found = _split(dataset, rows.split, columns)[0] if rows.split else np.ones(dataset.n_cells, dtype=bool)
-    if rows.limit is None or rows.limit >= found.sum():
-        return found
-    left = np.flatnonzero(found)
+    found = np.ones(dataset.n_cells, dtype=bool)
+    if rows.split:
+        found = _split(dataset, rows.split, columns)[rows.held_out]
+    if rows.limit is not None and rows.limit < found.sum():
+        found = _limited(dataset, rows, columns, found)
+    for role, values in rows.only.items():
+        _, words = _read(dataset, role, columns)
+        found = found & np.array([one in values for one in words], dtype=bool)
+        if not found.any():
+            hint = "Look at the entry's control and its split in the catalogue."
+            raise DatasetError(f"dataset '{dataset.spec.name}': no cell left is {role} {' or '.join(values)}", hint)
+    return found
+
+
+def _limited(dataset: Dataset, rows: Rows, columns: Mapping[str, Columns], among: Any) -> "NDArray[np.bool_]":
+    """Draw as many cells as the rules say."""
+    import numpy as np
+
+    limit, left = rows.limit or 0, np.flatnonzero(among)
     cells, words = _read(dataset, rows.stratify, columns)
     strata = words[left] if rows.stratify else np.full(len(left), None)
-    if len({*strata}) > rows.limit:  # the shares of so many cannot be kept: a time for each cell, perhaps
+    if len({*strata}) > limit:  # the shares of so many cannot be kept: a time for each cell, perhaps
         strata = np.full(len(left), None)
-    drawn = left[_drawn(strata, _ranks(cells[left], f"limit {rows.seed}"), rows.limit, least=1)]
+    drawn = left[_drawn(strata, _ranks(cells[left], f"limit {rows.seed}"), limit, least=1)]
     found = np.zeros(dataset.n_cells, dtype=bool)
     found[drawn] = True
     return found
@@ -91,7 +106,9 @@ def split(dataset: Dataset, split: Split) -> "tuple[NDArray[np.bool_], NDArray[n
     return _split(dataset, split, dataset.spec.obs)
 
 
-def _split(dataset: Dataset, split: Split, columns: Mapping[str, str]) -> "tuple[NDArray[np.bool_], NDArray[np.bool_]]":
+def _split(
+    dataset: Dataset, split: Split, columns: Mapping[str, Columns]
+) -> "tuple[NDArray[np.bool_], NDArray[np.bool_]]":
     cells, words = _read(dataset, split.by or split.stratify, columns)
     if split.test:
         train, test = _by_values(dataset, split, words)
@@ -106,7 +123,7 @@ def _split(dataset: Dataset, split: Split, columns: Mapping[str, str]) -> "tuple
     return train, test
 
 
-def _read(dataset: Dataset, role: str | None, columns: Mapping[str, str]) -> tuple[Any, Any]:
+def _read(dataset: Dataset, role: str | None, columns: Mapping[str, Columns]) -> tuple[Any, Any]:
     """Read the cells' ids, and what a role says of each: words, None where it says nothing."""
     import numpy as np
     import pandas as pd
@@ -118,7 +135,7 @@ def _read(dataset: Dataset, role: str | None, columns: Mapping[str, str]) -> tup
         cells = file.cells()
         if role is None:
             return cells, np.full(len(cells), None)
-        column = file.obs([columns[role]])[columns[role]]
+        column = joined.values(file.obs(joined.parts(columns[role])), columns[role])
     missing = pd.isna(column).to_numpy()
     words = np.empty(len(cells), dtype=object)
     words[:] = [None if gone else str(one) for one, gone in zip(column, missing, strict=True)]
@@ -135,7 +152,7 @@ def _by_values(dataset: Dataset, split: Split, words: Any) -> "tuple[NDArray[np.
             f"dataset '{dataset.spec.name}': no cell has the {split.by} '{lacking[0]}', which its split names",
             f"There are: {listed}.",
         )
-    tested, trained = set(split.test), set(split.train) or there - set(split.test)
+    tested, trained = set(split.test), (set(split.train) or there - set(split.test)) | set(split.keep)
     train = np.array([one in trained for one in words], dtype=bool)
     return train, np.array([one in tested for one in words], dtype=bool)
 
@@ -143,10 +160,12 @@ def _by_values(dataset: Dataset, split: Split, words: Any) -> "tuple[NDArray[np.
 def _by_groups(dataset: Dataset, split: Split, words: Any) -> "tuple[NDArray[np.bool_], NDArray[np.bool_]]":
     import numpy as np
 
-    groups = np.array(sorted({one for one in words if one is not None}), dtype=object)
+    groups = np.array(sorted({one for one in words if one is not None} - set(split.keep)), dtype=object)
     if len(groups) < 2:
+        beside = f" beside {' and '.join(split.keep)}" if split.keep else ""
+        few = f"one value only{beside}, and holding it out leaves nothing to train on"
         raise DatasetError(
-            f"dataset '{dataset.spec.name}': {split.by} has {len(groups)} value(s), and to hold some out takes two",
+            f"dataset '{dataset.spec.name}': {split.by} has {few if len(groups) else f'no value{beside}'}",
             "Split by another role, or by none.",
         )
     order = np.argsort(_ranks(groups, f"split {split.seed}"))

@@ -1,13 +1,27 @@
 """Collects a run's results from the store into one JSON-ready document: every planned one, whatever became of it."""
 
 from collections import Counter
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 from cellgauge import plan as planning
-from cellgauge.report import progress
-from cellgauge.specs import Job, Run, RunRecord, ScoreValue, Scoring, Spec, State, TaskResult
+from cellgauge.report import progress, standing
+from cellgauge.report.standing import Flag, Standing
+from cellgauge.specs import ELSEWHERE, Job, Run, RunRecord, ScoreValue, Scoring, Spec, State, TaskResult
 from cellgauge.store import Store
 from cellgauge_model.contract import Param
+from cellgauge_tasks import Task
+
+
+class Number(ScoreValue):
+    """One number, and how it stands."""
+
+    scaled: float | None = None
+    """Where 0 is chance and 1 the truth; with `--controls` alone."""
+    standing: Standing = ""
+    """Among the numbers of its column; `level`: not to be told from the best, in pairs on the same resamples."""
+    flags: tuple[Flag, ...] = ()
+    """What is to be known before it is believed."""
 
 
 class Entry(Spec):
@@ -32,6 +46,26 @@ class Entry(Spec):
     """Of so many cells, drawn from the dataset: not comparable with scores of all."""
     warnings: tuple[str, ...] = ()
     """What the model or the task wants its reader to know."""
+    elsewhere: bool = False
+    """True of an embedding that was made outside: nothing is known of how."""
+    genes_known: float | None = None
+    """Share of the dataset's genes that the model was given under a name that it knows."""
+    repeated: float | None = None
+    """Share of the output's rows that are the same as an earlier one."""
+    flags: tuple[Flag, ...] = ()
+    """Of the output as a whole."""
+    scores: tuple[Number, ...] = ()
+
+
+class ControlEntry(Spec):
+    """What the truth itself, or chance, scores."""
+
+    control: Literal["positive", "negative"]
+    dataset: str
+    task: str
+    seed: int
+    state: State | Literal["pending"]
+    reason: str = ""
     scores: tuple[ScoreValue, ...] = ()
 
 
@@ -55,13 +89,22 @@ class Document(Spec):
     complete: bool
     """True if there are scores, and every result is `ok` or does not apply."""
     results: tuple[Entry, ...]
+    controls: tuple[ControlEntry, ...] = ()
+    """With `--controls`."""
 
 
-def collect(run: Run, store: Store) -> Document:
-    """Look up every result of a run's plan, in the order that was asked for."""
+def collect(run: Run, store: Store, tasks: Mapping[str, Task] | None = None) -> Document:
+    """Look up every result of a run's plan, in the order that was asked for.
+
+    Parameters
+    ----------
+    tasks
+        By name: these say which numbers a table shows, and what they are compared with.
+    """
     plan = run.plan
     jobs = {job.id: job for job in plan.jobs}
     entries = [Entry(state="not_applicable", **skip.model_dump()) for skip in plan.skips]
+    found: list[tuple[Entry, TaskResult | None]] = []
     missing = _missing(run)
     records = {job: store.intact(job) for job in jobs}
     for scoring in plan.scorings:
@@ -70,7 +113,10 @@ def collect(run: Run, store: Store) -> Document:
             result, instead = None, run.failures[scoring.id]
         elif result is None and store.intact_result(scoring.id):
             instead = ("cancelled", "its job was computed again since, and this was not scored again")
-        entries.append(_entry(scoring, jobs[scoring.job], result, *instead))
+        entry = _entry(scoring, jobs[scoring.job], records[scoring.job], result, *instead)
+        found.append((entry, result))
+    controls = [(one.scoring, store.intact_result(one.scoring.id)) for one in plan.controls]
+    entries += _judged(found, [result for _, result in controls if result], store, tasks or {})
     dataset, model, task = (
         {name: place for place, name in enumerate(names)} for names in (plan.datasets, plan.models, plan.tasks)
     )
@@ -88,6 +134,63 @@ def collect(run: Run, store: Store) -> Document:
         baselines=plan.baselines,
         complete=states["ok"] > 0 and states["ok"] + states["not_applicable"] == len(entries),
         results=tuple(entries),
+        controls=tuple(_control(scoring, result) for scoring, result in controls),
+    )
+
+
+def _control(scoring: Scoring, result: TaskResult | None) -> ControlEntry:
+    return ControlEntry(
+        control=scoring.control or "negative",
+        dataset=scoring.dataset,
+        task=scoring.task,
+        seed=scoring.seed,
+        state=result.state if result else "pending",
+        reason=result.reason if result else "it was not scored",
+        scores=result.scores if result else (),
+    )
+
+
+def _judged(
+    found: Sequence[tuple[Entry, TaskResult | None]],
+    controls: Sequence[TaskResult],
+    store: Store,
+    tasks: Mapping[str, Task],
+) -> list[Entry]:
+    """Say of every number how it stands among those of the same dataset, task and seed."""
+    groups: dict[tuple[str, str, int], list[int]] = {}
+    for place, (entry, _) in enumerate(found):
+        groups.setdefault((entry.dataset, entry.task, entry.seed), []).append(place)
+    entries = [entry for entry, _ in found]
+    for (_, task, _), places in groups.items():
+        known = {place: result for place in places if (result := found[place][1]) and result.state == "ok"}
+        rows = [
+            standing.Row(
+                entries[place].model, entries[place].variant == "default" and not entries[place].changed, result
+            )
+            for place, result in known.items()
+        ]
+        for place, judged in zip(known, standing.stand(rows, tasks.get(task), store), strict=True):
+            ends = standing.bounds(one for one in controls if _alike(one.scoring, known[place].scoring))
+            numbers = tuple(
+                _number(one, ends(one), *judged.get(number, ("", ()))) for number, one in enumerate(known[place].scores)
+            )
+            entries[place] = entries[place].model_copy(update={"scores": numbers})
+    return entries
+
+
+def _alike(one: Scoring, other: Scoring) -> bool:
+    """Tell whether two scorings are of the same cells, by the same task, which reads the same of them."""
+    what = ("dataset", "task", "task_version", "roles", "seed", "limit_cells", "split")
+    return all(getattr(one, name) == getattr(other, name) for name in what)
+
+
+def _number(one: ScoreValue, ends: standing.Bounds | None, stands: Standing, flags: tuple[Flag, ...]) -> Number:
+    outside = ends.flag(one) if ends else None
+    return Number(
+        **dict(one),
+        scaled=ends.scaled(one.value) if ends else None,
+        standing=stands,
+        flags=(*flags, *([outside] if outside else [])),
     )
 
 
@@ -106,7 +209,11 @@ def _found(scoring: Scoring, record: RunRecord | None, store: Store) -> TaskResu
     return store.score_of(scoring, record)
 
 
-def _entry(scoring: Scoring, job: Job, result: TaskResult | None, state: Any, reason: str) -> Entry:
+def _entry(
+    scoring: Scoring, job: Job, record: RunRecord | None, result: TaskResult | None, state: Any, reason: str
+) -> Entry:
+    known = standing.genes_known(record, scoring.dataset)
+    repeated = result.repeated if result else None
     return Entry(
         model=scoring.model,
         variant=scoring.variant,
@@ -121,5 +228,8 @@ def _entry(scoring: Scoring, job: Job, result: TaskResult | None, state: Any, re
         seen=scoring.seen,
         limit_cells=scoring.limit_cells,
         warnings=result.warnings if result else (),
-        scores=result.scores if result else (),
+        elsewhere=job.image.startswith(ELSEWHERE),
+        genes_known=known,
+        repeated=repeated,
+        flags=standing.flags(known, repeated) if result and result.scores else (),
     )

@@ -81,13 +81,14 @@ def _scores(record: RunRecord, store: Store) -> Table | None:
     if not any(result.scores for result in latest.values()):
         return None
     table = Table(box=box.SIMPLE_HEAD, header_style="bold")
-    for name in ("dataset", "task", "metric", "value"):
+    for name in ("dataset", "task", "metric", "value", "interval"):
         table.add_column(name, overflow="fold")
     for (dataset, task), result in sorted(latest.items()):
         for score in result.scores:
             params = ", ".join(f"{name}={value}" for name, value in score.params.items())
             metric = f"{score.metric} ({params})" if params else score.metric
-            table.add_row(dataset, task, Text(metric), f"{score.value:.6g}")
+            span = "" if score.low is None else f"{score.low:.4g} to {score.high:.4g}, {score.n_units:,} {score.unit}"
+            table.add_row(dataset, task, Text(metric), f"{score.value:.6g}", span)
     return table
 
 

@@ -5,6 +5,7 @@ from typing import Literal
 
 from rich import box
 from rich.console import Group, RenderableType
+from rich.filesize import decimal
 from rich.table import Table
 from rich.text import Text
 
@@ -22,6 +23,8 @@ class PlannedJob(Spec):
     action: Literal["run", "reuse"]
     problem: str = ""
     """Why it cannot run here: `run` would record that, and go on."""
+    to_pull: dict[str, int | None] = {}
+    """Its datasets that are not here yet → bytes, null where the catalogue does not say; `run` pulls them first."""
     tasks: dict[str, Literal["score", "reuse"]]
 
 
@@ -35,21 +38,29 @@ class Outline(Spec):
     skips: tuple[Skip, ...]
 
 
-def make(plan: Plan, reuse: Reuse, lacking: Mapping[str, str]) -> Outline:
+def make(
+    plan: Plan, reuse: Reuse, lacking: Mapping[str, str], unpulled: Mapping[str, int | None] | None = None
+) -> Outline:
     """Compare a plan with what is there.
 
     Parameters
     ----------
     lacking
         Job → why it cannot run here.
+    unpulled
+        Dataset that is not here yet → its size in bytes, where that is known.
     """
     tasks: dict[str, dict[str, Literal["score", "reuse"]]] = {job.id: {} for job in plan.jobs}
     for scoring in plan.scorings:
         tasks[scoring.job][scoring.task] = "reuse" if scoring.id in reuse.scorings else "score"
     found = tuple(
-        PlannedJob(job=job, action="reuse", tasks=tasks[job.id])
-        if job.id in reuse.jobs
-        else PlannedJob(job=job, action="run", problem=lacking.get(job.id, ""), tasks=tasks[job.id])
+        PlannedJob(
+            job=job,
+            action="reuse" if job.id in reuse.jobs else "run",
+            problem="" if job.id in reuse.jobs else lacking.get(job.id, ""),
+            to_pull={one.name: unpulled[one.name] for one in job.datasets if unpulled and one.name in unpulled},
+            tasks=tasks[job.id],
+        )
         for job in plan.jobs
     )
     return Outline(planned=len(plan.scorings) + len(plan.skips), jobs=found, skips=plan.skips)
@@ -66,7 +77,7 @@ def render(outline: Outline) -> RenderableType:
         state = "cannot run" if one.problem else one.action
         unbuilt = " (image to be made)" if job.image.startswith(UNBUILT) and not one.problem else ""
         tasks = ", ".join(name if action == "score" else f"{name} (reuse)" for name, action in one.tasks.items())
-        datasets = ", ".join(item.name for item in job.datasets)
+        datasets = ", ".join(f"{item.name}{_to_pull(one, item.name)}" for item in job.datasets)
         table.add_row(job.id[:8], Text(model), datasets, str(job.seed), state + unbuilt, tasks)
     reused, stuck = (sum(one.action == "reuse" for one in outline.jobs), sum(bool(one.problem) for one in outline.jobs))
     total = f"{outline.planned} results planned; jobs to run: {len(outline.jobs) - reused - stuck}, reused: {reused}"
@@ -74,6 +85,13 @@ def render(outline: Outline) -> RenderableType:
     problems = dict.fromkeys((one.job.model, one.problem) for one in outline.jobs if one.problem)
     told = [Text(f"{model} cannot run: {printable(problem)}", style="red") for model, problem in problems]
     return Group(table, *told, *_skips(outline), Text(f"{total}; results skipped: {len(outline.skips)}", style="bold"))
+
+
+def _to_pull(one: PlannedJob, dataset: str) -> str:
+    if dataset not in one.to_pull:
+        return ""
+    size = one.to_pull[dataset]
+    return f" (to be pulled, {decimal(size) if size else 'size unknown'})"
 
 
 def _skips(outline: Outline) -> Iterator[Text]:

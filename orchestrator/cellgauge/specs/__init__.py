@@ -6,11 +6,13 @@ The two messages that cross into a container, `RunRequest` and `RunResult`, are 
 from cellgauge.specs.asked import Asked, Changes, Limits, relaxations
 from cellgauge.specs.base import REUSABLE, GeneIds, MatrixKind, Name, Relaxation, Spec, State, Verb, identity
 from cellgauge.specs.datasets import (
+    Columns,
     Coverage,
     Dataset,
     DatasetEntry,
     DatasetSpec,
     Deprecation,
+    HeldOut,
     Matrix,
     Rows,
     Split,
@@ -25,7 +27,7 @@ from cellgauge.specs.models import (
     VerbSpec,
     Weight,
 )
-from cellgauge.specs.plans import Job, JobDataset, Plan, Scoring, Skip
+from cellgauge.specs.plans import ELSEWHERE, Control, Job, JobDataset, Plan, Scoring, Skip
 from cellgauge.specs.results import (
     Attempt,
     GpuUse,
@@ -39,10 +41,13 @@ from cellgauge.specs.results import (
 )
 
 __all__ = [
+    "ELSEWHERE",
     "REUSABLE",
     "Asked",
     "Attempt",
     "Changes",
+    "Columns",
+    "Control",
     "Coverage",
     "Dataset",
     "DatasetEntry",
@@ -50,6 +55,7 @@ __all__ = [
     "Deprecation",
     "GeneIds",
     "GpuUse",
+    "HeldOut",
     "Host",
     "ItemRecord",
     "Job",

@@ -120,6 +120,8 @@ class Asked(Spec):
     """True: nothing that is there is used again."""
     limit_cells: int | None = Field(default=None, gt=0)
     """At most so many cells of each dataset: for trying things out, since the scores compare with nothing."""
+    controls: bool = False
+    """True: the truth itself and chance are scored, too."""
     only: tuple[str, ...] | None = None
     """Jobs, as `plan.place` names them; None: all that the plan needs."""
 

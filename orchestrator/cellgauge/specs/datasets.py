@@ -1,14 +1,22 @@
 """What a `datasets.yaml` says, and what of a dataset is shown to a model."""
 
+from collections.abc import Collection
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, SerializerFunctionWrapHandler, field_validator, model_serializer, model_validator
 
 from cellgauge.specs.base import LATIN, SLOT, GeneIds, MatrixKind, Name, Spec, identity
 
 Modality = Literal["scRNA-seq", "snRNA-seq", "spatial", "imaging", "other"]
 Sha256 = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
+Columns = str | tuple[str, ...]
+"""The obs column of a role; of several, a cell's value is theirs joined: `data.joined` says how."""
+
+
+def _without(dumped: dict[str, Any], names: Collection[str]) -> dict[str, Any]:
+    """Leave out what came later and says nothing here: so what a hash was a name of before keeps that name."""
+    return {name: value for name, value in dumped.items() if name not in names}
 
 
 class Matrix(Spec):
@@ -44,7 +52,13 @@ class Split(Spec):
     """The share that is held out, drawn with `seed`."""
     stratify: Name | None = None
     """A role: each of its values gives the same share."""
+    keep: tuple[str, ...] = ()
+    """Values of `by` whose cells are never held out, and may always be trained on: the control."""
     seed: int = 0
+
+    @model_serializer(mode="wrap")
+    def _as_before(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        return _without(dump(self), {} if self.keep else {"keep"})
 
     @model_validator(mode="after")
     def _is_one_of_the_two(self) -> "Split":
@@ -56,6 +70,10 @@ class Split(Spec):
             raise ValueError("train goes with test, not with fraction")
         if both := set(self.train) & set(self.test):
             raise ValueError(f"{', '.join(sorted(both))}: in train and in test")
+        if self.keep and self.by is None:
+            raise ValueError("keep needs by: the role whose values these are")
+        if both := set(self.keep) & set(self.test):
+            raise ValueError(f"{', '.join(sorted(both))}: in keep and in test")
         if self.stratify and (self.test or self.by):
             raise ValueError("stratify goes with fraction alone: whole groups cannot be stratified")
         return self
@@ -86,8 +104,9 @@ class DatasetEntry(Spec):
     gene_columns: dict[GeneIds, str] = {}
     """var columns that hold the other kinds of gene id."""
     matrix: Matrix = Matrix()
-    obs: dict[Name, str]
-    """Role (cell_type, batch, donor, perturbation, time, split, …) → obs column."""
+    obs: dict[Name, Columns]
+    """Role (cell_type, batch, donor, perturbation, time, split, …) → obs column, or several whose values are joined:
+    `batch: [donor_id, assay]`."""
     control: str | None = None
     """The value of the perturbation column that means: not perturbed."""
     splits: dict[Name, Split] = {}
@@ -108,6 +127,17 @@ class DatasetEntry(Spec):
         if not source or (isinstance(source, tuple) and "" in source):
             raise ValueError("is empty")
         return source
+
+    @field_validator("obs")
+    @classmethod
+    def _names_columns(cls, obs: dict[Name, Columns]) -> dict[Name, Columns]:
+        for role, given in obs.items():
+            if not given or "" in (several := (given,) if isinstance(given, str) else given):
+                raise ValueError(f"{role} names no column")
+            if len({*several}) < len(several):
+                raise ValueError(f"{role} names a column twice")
+        # A list of one is that one, so that two ways of writing a dataset are no two datasets.
+        return {role: given[0] if len(given) == 1 else given for role, given in obs.items()}
 
     @model_validator(mode="after")
     def _roles_are_there(self) -> "DatasetEntry":
@@ -156,20 +186,43 @@ class Dataset(Spec):
     knows them too."""
     ids: tuple[str, ...] = ()
     """Roles whose column names cells rather than groups of them, so that no model sees it."""
+    tidy: bool = False
+    """True: every value of the entry's matrix was looked at, and if it is stored by cells, then of each cell genes in
+    order, each once, and never a zero. So nobody needs to look again."""
+
+
+class HeldOut(Spec):
+    """What a split holds out of a dataset's conditions, as far as it decides which models can predict them."""
+
+    reason: str = ""
+    """Why nobody can."""
+    conditions: tuple[str, ...] = ()
+    unseen: tuple[str, ...] = ()
+    """Those among them that target something which no condition in training does."""
+    combined: tuple[str, ...] = ()
+    """Those that have several targets."""
 
 
 class Rows(Spec):
     """Which cells of a dataset a view holds, where it does not hold all; decided on this side, never by a model."""
 
     split: Split | None = None
-    """Only the cells that may be trained on."""
+    """Only the cells that may be trained on, or those held out."""
     limit: int | None = Field(default=None, gt=0)
     """At most so many cells, drawn with `seed`."""
     stratify: str | None = None
     """With `limit`: the role of whose values each keeps its share."""
     seed: int = 0
-    columns: dict[str, str] = {}
-    """Role → obs column, of the roles that these rules read."""
+    columns: dict[str, Columns] = {}
+    """Role → obs column or columns, of the roles that these rules read."""
+    held_out: bool = False
+    """With a split: the cells held out, instead of those that may be trained on. No model is shown such a view."""
+    only: dict[str, tuple[str, ...]] = {}
+    """Role → values: of the cells that all this leaves, only those that have one of them."""
+
+    @model_serializer(mode="wrap")
+    def _as_before(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        return _without(dump(self), {name for name in ("held_out", "only") if not getattr(self, name)})
 
 
 class View(Spec):
@@ -188,7 +241,7 @@ class View(Spec):
     """What the view's var index holds."""
     gene_table: str = ""
     """Hash of the table by which ids are converted; empty where the dataset has the ids itself."""
-    obs: dict[str, str]
+    obs: dict[str, Columns]
     """The granted obs columns, by role."""
     rows: Rows | None = None
     """Absent: every cell."""

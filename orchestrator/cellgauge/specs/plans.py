@@ -3,8 +3,11 @@
 from typing import Literal
 
 from cellgauge.specs.base import Name, Relaxation, Spec, Verb
-from cellgauge.specs.datasets import Split, View
+from cellgauge.specs.datasets import Columns, Split, View
 from cellgauge_model.contract import Param
+
+ELSEWHERE = "elsewhere:"
+"""Stands before the checksum of an embedding that was made outside, in the place of an image."""
 
 
 class JobDataset(Spec):
@@ -12,6 +15,18 @@ class JobDataset(Spec):
 
     name: Name
     view: View
+    """What the model sees; of a model that predicts, the control cells."""
+    training: View | None = None
+    """What a model that predicts may train on: control cells, and cells of other conditions than it is asked for."""
+    held_out: View | None = None
+    """Cells of the conditions that it is asked for, which it never sees; the roles say what it is told of these."""
+    level: Literal["cells", "means"] | None = None
+    """What it predicts of each condition: many cells, or their mean."""
+
+    @property
+    def views(self) -> tuple[View, ...]:
+        """Everything that its output depends on, and what it is scored against."""
+        return tuple(one for one in (self.view, self.training, self.held_out) if one is not None)
 
 
 class Job(Spec):
@@ -48,7 +63,7 @@ class Scoring(Spec):
     dataset: Name
     task: Name
     task_version: str
-    roles: dict[str, str]
+    roles: dict[str, Columns]
     """obs columns that the task reads, by role."""
     seed: int
     scored_with: dict[str, str] = {}
@@ -59,6 +74,20 @@ class Scoring(Spec):
     """Of so many cells, drawn from the dataset: not comparable with a score of all."""
     split: Split | None = None
     """Which cells the model was given, and which were held out from it; absent: it was given them all."""
+    control: Literal["positive", "negative"] | None = None
+    """Of no model's output, but of the truth itself, or of chance; then it belongs to no job."""
+    control_seed: int | None = None
+    """What such an input was drawn with."""
+
+
+class Control(Spec):
+    """The truth itself, or chance, scored as a model's output would be: once a dataset, for every run and model."""
+
+    scoring: Scoring
+    view: View
+    """Which cells."""
+    item: JobDataset | None = None
+    """Of a task that scores predictions: what is predicted."""
 
 
 class Skip(Spec):
@@ -78,6 +107,8 @@ class Plan(Spec):
     jobs: tuple[Job, ...]
     scorings: tuple[Scoring, ...]
     skips: tuple[Skip, ...] = ()
+    controls: tuple[Control, ...] = ()
+    """What is scored beside, to show the ends of each scale."""
     models: tuple[str, ...] = ()
     """As asked for, in that order; likewise datasets and tasks."""
     datasets: tuple[str, ...] = ()

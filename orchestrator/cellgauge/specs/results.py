@@ -123,19 +123,29 @@ class RunRecord(Spec):
 
 
 class ScoreValue(Spec):
-    """One number."""
+    """One number, and how far it would move with other cells."""
 
     metric: str
     value: float
     params: dict[str, Param] = {}
     n_cells: int
     """Cells that went into it."""
+    better: Literal["higher", "lower"] = "higher"
+    low: float | None = None
+    """From here to `high` lie 95 % of the resamples; absent: it has no interval."""
+    high: float | None = None
+    unit: str = ""
+    """What was drawn again: `cells`, `donors`, `conditions`, `folds`, `seeds`."""
+    n_units: int | None = None
+    """How many there are of these."""
+    resamples: str = ""
+    """Names the draws: scores with the same name are compared in pairs, draw by draw."""
 
 
 class TaskResult(Spec):
     """One cell of the results table."""
 
-    schema_version: Literal[1, 2] = 2
+    schema_version: Literal[1, 2, 3] = 3
     scoring: Scoring
     state: State
     reason: str = ""
@@ -144,6 +154,10 @@ class TaskResult(Spec):
     output: str = ""
     """SHA-256 of the output that was scored, as in the job's record: a refreshed job has another."""
     scores: tuple[ScoreValue, ...] = ()
+    arrays: str = ""
+    """SHA-256 of the file beside this one that holds replicates and details; empty without any."""
+    repeated: float | None = None
+    """Share of the output's rows that are the same as an earlier one."""
     seconds: float = 0.0
     cpu_seconds: float = 0.0
     versions: dict[str, str] = {}

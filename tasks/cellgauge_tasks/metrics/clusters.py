@@ -1,21 +1,38 @@
 """Groups cells by the graph of their nearest neighbours."""
 
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, NamedTuple
+
 import numpy as np
 from numpy.typing import NDArray
 
-from cellgauge_tasks._base import Embedding
+from cellgauge_tasks._base import Labels
+from cellgauge_tasks._space import Space
+from cellgauge_tasks.metrics.agreement import normalized_mutual_info
+from cellgauge_tasks.metrics.graph import N_NEIGHBORS, connectivities
+
+if TYPE_CHECKING:
+    import igraph
+    import scipy.sparse as sp
+
+ITERATIONS = 2
+"""Of the algorithm, as scanpy recommends for igraph and cz-benchmarks uses."""
+RESOLUTIONS = tuple(round(0.1 * step, 1) for step in range(1, 21))
+"""Of a sweep, as scIB makes it: 0.1 to 2."""
 
 
-def leiden(embedding: Embedding, *, resolution: float = 1.0, n_neighbors: int = 15, seed: int = 42) -> NDArray[np.str_]:
+def leiden(
+    embedding: Any, *, resolution: float = 1.0, n_neighbors: int = N_NEIGHBORS, seed: int = 42
+) -> NDArray[np.int64]:
     """Cluster cells with Leiden on the weighted graph of exact nearest neighbours.
 
-    The graph has UMAP's weights, as scanpy makes it; neighbours are always exact, where scanpy turns to approximate
-    ones from 8,192 cells on. Two iterations of igraph's Leiden with modularity as its objective.
+    Two iterations of igraph's Leiden with modularity as its objective.
 
     Parameters
     ----------
     embedding
-        Shape (cells, dimensions).
+        Shape (cells, dimensions), or a `Space`.
     resolution
         Higher gives more clusters.
     n_neighbors
@@ -25,17 +42,88 @@ def leiden(embedding: Embedding, *, resolution: float = 1.0, n_neighbors: int = 
 
     Returns
     -------
-    Shape (cells,), the name of each cell's cluster.
+    Shape (cells,), the number of each cell's cluster.
 
     References
     ----------
-    Traag et al. 2019, Scientific Reports 9:5233; Wolf et al. 2018, Genome Biology 19:15.
+    Traag et al. 2019, Scientific Reports 9:5233.
     """
-    import anndata
-    import scanpy
+    space = Space.of(embedding)
+    graph = space.once(f"graph {n_neighbors}", lambda: to_igraph(connectivities(space, n_neighbors)))
+    return space.once(f"leiden {n_neighbors} {resolution} {seed}", lambda: clusters(graph, resolution, seed))
 
-    adata = anndata.AnnData(obsm={"embedding": np.asarray(embedding)})
-    k = min(n_neighbors, len(embedding))
-    scanpy.pp.neighbors(adata, n_neighbors=k, use_rep="embedding", transformer="sklearn", random_state=seed)
-    scanpy.tl.leiden(adata, resolution=resolution, flavor="igraph", n_iterations=2, directed=False, random_state=seed)
-    return np.asarray(adata.obs["leiden"], dtype=str)
+
+def to_igraph(weights: "sp.csr_matrix") -> "igraph.Graph":
+    """Turn a symmetric matrix into a graph; each edge is there in both directions, as scanpy makes it."""
+    import igraph
+
+    edges = np.column_stack([np.repeat(np.arange(weights.shape[0]), np.diff(weights.indptr)), weights.indices])
+    graph = igraph.Graph(n=weights.shape[0], edges=edges.astype(np.int64))
+    graph.es["weight"] = weights.data.astype(np.float64)
+    return graph
+
+
+def clusters(graph: "igraph.Graph", resolution: float = 1.0, seed: int = 42) -> NDArray[np.int64]:
+    """Cluster the cells of a graph; see `leiden`."""
+    with _drawing(seed):
+        found = graph.community_leiden(
+            objective_function="modularity", weights="weight", resolution=resolution, n_iterations=ITERATIONS
+        )
+    return np.array(found.membership, dtype=np.int64)
+
+
+class Best(NamedTuple):
+    """The clusters of a sweep that agree best with labels."""
+
+    clusters: NDArray[np.int64]
+    resolution: float
+    agreement: NDArray[np.float64]
+    """Shape (resolutions,): normalized mutual information at each."""
+
+
+def best_of_sweep(embedding: Any, labels: Labels, resolutions: Sequence[float] = RESOLUTIONS, seed: int = 42) -> Best:
+    """Take the clusters at whichever resolution agrees best with the labels, by normalized mutual information.
+
+    The labels choose, so this is optimistic: compare it with other sweeps only. Of equally good ones the first.
+
+    References
+    ----------
+    Luecken et al. 2022, Nature Methods 19:41 (scIB).
+    """
+    space = Space.of(embedding)
+    every = [leiden(space, resolution=one, seed=seed) for one in resolutions]
+    agreement = np.array([normalized_mutual_info(labels, one) for one in every])
+    best = int(agreement.argmax())
+    return Best(every[best], resolutions[best], agreement)
+
+
+class _Draws:
+    """What igraph asks for random numbers: the same stream as scanpy gives it, so clusters are the same."""
+
+    def __init__(self, seed: int) -> None:
+        self._state = np.random.RandomState(seed)
+
+    def getrandbits(self, k: int) -> int:
+        return int(self._state.tomaxint()) & ((1 << k) - 1)
+
+    def randint(self, low: int, high: int) -> int:
+        return int(self._state.randint(low, high + 1))
+
+    def random(self) -> float:
+        return float(self._state.random_sample())
+
+    def gauss(self, mean: float, deviation: float) -> float:
+        return float(self._state.normal(mean, deviation))
+
+
+@contextmanager
+def _drawing(seed: int) -> Iterator[None]:
+    import random
+
+    import igraph
+
+    igraph.set_random_number_generator(_Draws(seed))
+    try:
+        yield
+    finally:
+        igraph.set_random_number_generator(random)

@@ -53,7 +53,43 @@ def checksum(path: Path, tick: Tick | None = None) -> str:
             found = zlib.crc32(view[:read], found)
             if tick:
                 tick()
-    return f"{found:08x}"
+    return written(found)
+
+
+def written(checksum: int) -> str:
+    """Write a checksum as seals do."""
+    return f"{checksum:08x}"
+
+
+def joined(first: int, second: int, length: int) -> int:
+    """Make the checksum of two pieces from theirs, so that each can be summed up by itself.
+
+    Parameters
+    ----------
+    length
+        Bytes of the second piece.
+
+    Notes
+    -----
+    As `crc32_combine` of zlib, which Python does not offer: `length` zero bytes are put behind the first piece, which
+    multiplies its checksum by x^(8·length), and the second is added (Adler, https://github.com/madler/zlib).
+    """
+    power, factor = 1 << 31, 1 << 23  # x^0 and x^8: the highest bit is the lowest power
+    while length:
+        if length & 1:
+            power = _times(factor, power)
+        factor, length = _times(factor, factor), length >> 1
+    return _times(power, first) ^ second
+
+
+def _times(one: int, other: int) -> int:
+    """Multiply two polynomials over two elements, modulo that of CRC-32."""
+    found = 0
+    for bit in range(31, -1, -1):
+        if one >> bit & 1:
+            found ^= other
+        other = other >> 1 ^ (0xEDB88320 if other & 1 else 0)
+    return found
 
 
 def settled(path: Path) -> bool:

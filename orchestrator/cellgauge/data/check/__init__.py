@@ -6,7 +6,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from cellgauge.data import h5ad
+from cellgauge.data import h5ad, joined
 from cellgauge.data.cache.seal import stamp
 from cellgauge.data.check import expression, geneids, labels, rules
 from cellgauge.data.check.rules import Misfit, listed, misfit
@@ -30,6 +30,8 @@ class Outcome(Spec):
     n_genes: int
     tells: dict[str, tuple[str, ...]]
     ids: tuple[str, ...]
+    tidy: bool
+    """What `Dataset` says of it. What was found before this was looked for is found anew."""
 
 
 def check(spec: DatasetSpec, path: Path, sha256: str, hashed: tuple[int, ...], seals: Path | None = None) -> Dataset:
@@ -69,14 +71,15 @@ def _kept(seal: Path) -> Outcome | None:
 
 def _found(spec: DatasetSpec, path: Path) -> Outcome:
     with h5ad.open(path) as file:
-        errors = [one for one in _misfits(spec, file) if one.severity == "error"]
+        found, tidy = _misfits(spec, file)
+        errors = [one for one in found if one.severity == "error"]
         if errors:
             hints = " ".join(dict.fromkeys(one.hint for one in errors))
             raise DatasetError(f"dataset '{spec.name}' ({path}): {'; '.join(one.message for one in errors)}", hints)
-        obs = file.obs(sorted({*spec.obs.values()}))
+        obs = file.obs(sorted(joined.columns(spec.obs.values())))
         n_genes = len(file.genes(spec.matrix.slot))
         tells, ids = labels.tells(spec.obs, obs), labels.ids(spec.obs, obs)
-        return Outcome(n_cells=file.n_cells, n_genes=n_genes, tells=tells, ids=ids)
+        return Outcome(n_cells=file.n_cells, n_genes=n_genes, tells=tells, ids=ids, tidy=tidy)
 
 
 def examine(path: Path, spec: DatasetSpec | None = None) -> list[Misfit]:
@@ -93,22 +96,24 @@ def examine(path: Path, spec: DatasetSpec | None = None) -> list[Misfit]:
     """
     try:
         with h5ad.open(path) as file:
-            found = list(_misfits(spec, file) if spec else _of_any(file))
+            found = _misfits(spec, file)[0] if spec else list(_of_any(file))
     except DatasetError as problem:
         found = [misfit("D101", problem.message, problem.hint)]
     return sorted(found, key=lambda one: one.code)
 
 
-def _misfits(spec: DatasetSpec, file: h5ad.H5ad) -> Iterator[Misfit]:
+def _misfits(spec: DatasetSpec, file: h5ad.H5ad) -> tuple[list[Misfit], bool]:
+    """Find what is wrong with a file of which an entry tells, and whether its values are tidy."""
     slot = spec.matrix.slot
     there = slot in file.slots()
-    yield from _cells(file, slot if there else "X")
+    found = list(_cells(file, slot if there else "X"))
     if there or slot != "raw":
-        yield from geneids.check(spec, file)
+        found += geneids.check(spec, file)
     columns = file.columns()
-    named = {*spec.obs.values(), *filter(None, [spec.matrix.total_counts])}
-    yield from labels.check(spec, columns, file.obs(sorted(named.intersection(columns))))
-    yield from expression.check(spec, file)
+    named = {*joined.columns(spec.obs.values()), *filter(None, [spec.matrix.total_counts])}
+    found += labels.check(spec, columns, file.obs(sorted(named.intersection(columns))))
+    values, tidy = expression.check(spec, file)
+    return found + values, tidy
 
 
 def _of_any(file: h5ad.H5ad) -> Iterator[Misfit]:

@@ -26,6 +26,8 @@ class Tally:
     """The first that is not whole."""
     twice: int | None = None
     """The first cell with two values of one gene."""
+    tidy: bool = True
+    """The genes of every cell ascend, none comes twice, and no zero is stored."""
 
     def add(self, first: int, block: Any) -> None:
         """See one more block of cells."""
@@ -39,9 +41,12 @@ class Tally:
             self.odd = float(data[~np.isfinite(data) | (data < 0)][0])
         if self.fraction is None and data.dtype.kind == "f" and len(wrong := data[data != np.rint(data)]):
             self.fraction = float(wrong[0])
-        if self.twice is None and not block.has_canonical_format:
-            self.twice = _twice(first, block)
-        if len(data) and low <= 0:
+        if not block.has_canonical_format:
+            self.tidy = False
+            if self.twice is None:
+                self.twice = _twice(first, block)
+        if len(data) and not low > 0:
+            self.tidy = False
             stored = np.concatenate([[0], np.cumsum(data != 0)])
             filled = np.diff(stored[block.indptr])
         self.empty += int((filled == 0).sum())
@@ -71,20 +76,22 @@ def tally(file: H5ad, slot: str) -> Tally:
     return found
 
 
-def check(spec: DatasetSpec, file: H5ad) -> Iterator[Misfit]:
-    """Check the matrix that the entry names."""
+def check(spec: DatasetSpec, file: H5ad) -> tuple[list[Misfit], bool]:
+    """Check the matrix that the entry names.
+
+    Returns
+    -------
+    What is wrong with it, and whether it is tidy: of each cell genes in order, each once, and never a zero.
+    """
     slot, there = spec.matrix.slot, file.slots()
     others = [name for name in there if name != slot]
     if slot not in there:
-        yield misfit("D201", _missing(slot, others), f"matrix.slot could be one of: {listed(others)}.")
-        return
+        return [misfit("D201", _missing(slot, others), f"matrix.slot could be one of: {listed(others)}.")], False
     try:
         seen = tally(file, slot)
     except DatasetError as problem:
-        yield misfit("D202", problem.message, problem.hint)
-        return
-    yield from _kind(spec, file, seen, others)
-    yield from flaws(file, slot, seen, spec.empty_cells)
+        return [misfit("D202", problem.message, problem.hint)], False
+    return [*_kind(spec, file, seen, others), *flaws(file, slot, seen, spec.empty_cells)], seen.tidy
 
 
 def flaws(file: H5ad, slot: str, seen: Tally, empty_cells: float = 0.0) -> Iterator[Misfit]:

@@ -3,11 +3,12 @@
 import itertools
 import math
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
+from cellgauge.data import joined
 from cellgauge.data.check.rules import Misfit, listed, misfit
-from cellgauge.specs import DatasetSpec
+from cellgauge.specs import Columns, DatasetSpec
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -35,17 +36,18 @@ def check(spec: DatasetSpec, columns: list[str], obs: "pd.DataFrame") -> Iterato
     wanted = dict(spec.obs)
     if spec.matrix.total_counts:
         wanted["total_counts"] = spec.matrix.total_counts
-    for role, name in wanted.items():
-        if name not in columns:
+    for role, given in wanted.items():
+        missing = [name for name in joined.parts(given) if name not in columns]
+        for name in missing:
             yield misfit(
                 "D301",
                 f"obs has no column '{name}' for {role} (it has: {listed(columns)})",
                 "Name one that is there in the entry's obs, or leave the role out.",
             )
-        elif role == "total_counts" and name == spec.matrix.total_counts:
-            yield from _totals(name, obs[name])
-        else:
-            yield from _values(role, name, obs[name])
+        if role == "total_counts" and given == spec.matrix.total_counts and not missing:
+            yield from _totals(given, obs[given])
+        elif not missing:
+            yield from _values(role, given, obs)
     yield from _control(spec, obs)
     yield from _splits(spec, obs)
 
@@ -68,14 +70,15 @@ def _totals(name: str, column: "pd.Series[Any]") -> Iterator[Misfit]:
         )
 
 
-def _values(role: str, name: str, column: "pd.Series[Any]") -> Iterator[Misfit]:
+def _values(role: str, given: Columns, obs: "pd.DataFrame") -> Iterator[Misfit]:
     import pandas as pd
 
-    what = f"obs column '{name}' for {role}"
+    column, what = joined.values(obs, given), f"obs column '{joined.named(given)}' for {role}"
     if not len(column):
         return
     if column.isna().all():
-        yield misfit("D302", f"{what} is empty", "Name a column that holds values, or leave the role out.")
+        both = "" if isinstance(given, str) else "; several joined say nothing of a cell that lacks one of them"
+        yield misfit("D302", f"{what} is empty{both}", "Name a column that holds values, or leave the role out.")
     elif column.nunique() == 1:
         yield misfit("D303", f"{what} has one value only: '{column.dropna().iloc[0]}'", "Leave the role out.")
     elif role == "time" and not pd.api.types.is_numeric_dtype(column):
@@ -90,39 +93,46 @@ def _values(role: str, name: str, column: "pd.Series[Any]") -> Iterator[Misfit]:
 
 
 def _control(spec: DatasetSpec, obs: "pd.DataFrame") -> Iterator[Misfit]:
-    column = spec.obs.get("perturbation", "")
-    if spec.control is not None and column in obs and spec.control not in (found := texts(obs[column])):
+    given = spec.obs.get("perturbation", "")
+    if spec.control is None or not _there(given, obs):
+        return
+    if spec.control not in (found := texts(joined.values(obs, given))):
         yield misfit(
             "D305",
-            f"control says '{spec.control}', which does not occur in obs column '{column}'",
+            f"control says '{spec.control}', which does not occur in obs column '{joined.named(given)}'",
             f"It has: {listed(sorted(found))}.",
         )
 
 
 def _splits(spec: DatasetSpec, obs: "pd.DataFrame") -> Iterator[Misfit]:
     for name, split in spec.splits.items():
-        column = spec.obs.get(split.by or "", "")
-        if column not in obs:
+        given = spec.obs.get(split.by or "", "")
+        if not _there(given, obs):
             continue
-        found = texts(obs[column])
+        found = texts(joined.values(obs, given))
         if missing := [value for value in (*split.train, *split.test) if value not in found]:
             yield misfit(
                 "D306",
                 f"split '{name}' names {listed([repr(value) for value in missing])}, "
-                f"which does not occur in obs column '{column}'",
+                f"which does not occur in obs column '{joined.named(given)}'",
                 f"It has: {listed(sorted(found))}.",
             )
 
 
-def ids(roles: dict[str, str], obs: "pd.DataFrame") -> tuple[str, ...]:
+def _there(given: Columns, obs: "pd.DataFrame") -> bool:
+    return all(column in obs for column in joined.parts(given))
+
+
+def ids(roles: Mapping[str, Columns], obs: "pd.DataFrame") -> tuple[str, ...]:
     """Find the roles whose column names cells rather than groups of them: words, half as many or more as cells.
 
     Parameters
     ----------
     roles
-        Role → obs column.
+        Role → obs column, or several.
     """
-    return tuple(sorted(role for role, column in roles.items() if column in obs and _is_id(obs[column])))
+    known = (role for role, given in roles.items() if _there(given, obs) and _is_id(joined.values(obs, given)))
+    return tuple(sorted(known))
 
 
 def _is_id(column: "pd.Series[Any]") -> bool:
@@ -138,30 +148,31 @@ def pair(one: str, other: str) -> str:
     return "+".join(sorted((one, other)))
 
 
-def tells(roles: dict[str, str], obs: "pd.DataFrame") -> dict[str, tuple[str, ...]]:
+def tells(roles: Mapping[str, Columns], obs: "pd.DataFrame") -> dict[str, tuple[str, ...]]:
     """Find which roles' values can be told from which others', or from which two others' together.
 
     A role tells another if the most frequent value of the other among the cells of each of its own values is the
     right one for 99 % of the labelled cells, unless one value of the other is that of 95 % anyway, or the role has a
     value for every second cell, as an id has. Numbers are compared as they are and in groups of about equal size, at
-    most 100 and of four cells at least. Two roles of one column tell each other.
+    most 100 and of four cells at least. Two roles of one column tell each other, and several columns joined tell each
+    of them.
 
     Parameters
     ----------
     roles
-        Role → obs column.
+        Role → obs column, or several.
 
     Returns
     -------
     Role → the other roles, in order; without those that tell none. Two roles, as `pair` names them, stand there for
     what neither of them tells alone.
     """
-    codes = {column: _codes(obs[column]) for column in {*roles.values()} if column in obs}
-    known: dict[str, set[str]] = {one: set() for one in codes}
+    codes = {given: _codes(joined.values(obs, given)) for given in {*roles.values()} if _there(given, obs)}
+    known: dict[Columns, set[Columns]] = {one: set() for one in codes}
     for one, other in itertools.permutations(codes, 2):
         if _tells(codes[one], codes[other], len(obs)):
             known[one].add(other)
-    found = {role: {*known.get(column, ()), column} for role, column in roles.items()}
+    found = {role: {*known.get(given, ()), *_within(given, roles.values())} for role, given in roles.items()}
     for one, other in itertools.combinations(sorted(found), 2):
         left, right = roles[one], roles[other]
         unknown = codes.keys() - found[one] - found[other] if {left, right} <= codes.keys() else set()
@@ -169,10 +180,15 @@ def tells(roles: dict[str, str], obs: "pd.DataFrame") -> dict[str, tuple[str, ..
             both = [_together(this, that) for this in codes[left] for that in codes[right]]
             found[pair(one, other)] = {told for told in unknown if _tells(both, codes[told], len(obs))}
     named = {
-        key: tuple(sorted(role for role, column in roles.items() if column in told and role not in key.split("+")))
+        key: tuple(sorted(role for role, given in roles.items() if given in told and role not in key.split("+")))
         for key, told in found.items()
     }
     return {key: others for key, others in named.items() if others}
+
+
+def _within(given: Columns, others: Iterable[Columns]) -> Iterator[Columns]:
+    """Find what takes no other columns than these."""
+    return (other for other in others if {*joined.parts(other)} <= {*joined.parts(given)})
 
 
 def _codes(column: "pd.Series[Any]") -> list[Any]:

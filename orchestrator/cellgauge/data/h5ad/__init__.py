@@ -5,9 +5,10 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, Self
 
-from cellgauge.data.h5ad.hdf5 import child, has, understood
+from cellgauge.data.h5ad.hdf5 import child, has, plain, understood
 from cellgauge.data.h5ad.heaps import endless
 from cellgauge.data.h5ad.matrix import Matrix, is_matrix
+from cellgauge.data.h5ad.stored import Stored
 from cellgauge.data.h5ad.table import Table
 from cellgauge.errors import DatasetError
 
@@ -54,6 +55,7 @@ class H5ad:
         if not path.is_file() or path.stat().st_size == 0:
             raise DatasetError(f"{path} is {'empty' if path.is_file() else 'not a file'}", "Fetch it again.")
         self._matrices: dict[str, Matrix] = {}
+        self._tables: dict[str, Table] = {}
         with understood(path):
             if not vouched and endless(path):
                 raise ValueError("a heap in it is damaged")
@@ -116,6 +118,17 @@ class H5ad:
             except ValueError:
                 return True
 
+    def obsm(self) -> list[str]:
+        """Name what obsm holds."""
+        with understood(self.path):
+            return list(child(self._file, "obsm")) if has(self._file, "obsm") else []
+
+    def embedding(self, name: str) -> "NDArray[Any]":
+        """Read a dense array of obsm: cells x dimensions."""
+        with understood(self.path):
+            found: NDArray[Any] = plain(child(self._file, f"obsm/{name}"), 2)[()]
+            return found
+
     def genes(self, slot: str) -> "NDArray[np.object_]":
         """Read the gene ids of a slot: those of `raw.var` for `raw`, else those of `var`.
 
@@ -151,6 +164,14 @@ class H5ad:
         with understood(self.path):
             return self._matrix(slot).row_sizes()
 
+    def stored(self, slot: str) -> tuple[Stored, Stored] | None:
+        """Say where in the file a slot's values and the genes they belong to lie, cell by cell.
+
+        None where only HDF5 can read them: they are compressed, say, or not stored by cells.
+        """
+        with understood(self.path):
+            return self._matrix(slot).stored()
+
     def blocks(self, slot: str, *, values: int = VALUES) -> Iterator[tuple[int, "sp.csr_matrix"]]:
         """Read a slot in consecutive blocks of cells.
 
@@ -182,7 +203,9 @@ class H5ad:
 
     def _var(self, slot: str) -> Table:
         where = "var" if slot != "raw" else "raw.var" if has(self._file, "raw.var") else "raw/var"
-        return Table(child(self._file, where), self._uns)
+        if where not in self._tables:
+            self._tables[where] = Table(child(self._file, where), self._uns)
+        return self._tables[where]
 
     def _matrix(self, slot: str) -> Matrix:
         with understood(self.path):

@@ -3,7 +3,9 @@
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, Literal
 
+from cellgauge.data.h5ad import stored
 from cellgauge.data.h5ad.hdf5 import attribute, child, plain
+from cellgauge.data.h5ad.stored import Stored
 
 if TYPE_CHECKING:
     import numpy as np
@@ -77,6 +79,14 @@ class Matrix:
         import numpy as np
 
         return np.diff(self._bounds()) if self.encoding == "csr" else None
+
+    def stored(self) -> tuple[Stored, Stored] | None:
+        """Say where the values and their indices lie, if it is stored by cells and both can be read past HDF5."""
+        if self.encoding != "csr":
+            return None
+        self._bounds()  # makes sure that the two go together
+        data, indices = stored.find(self._data), stored.find(self._indices)
+        return None if data is None or indices is None else (data, indices)
 
     def blocks(self, size: int) -> Iterator[tuple[int, "sp.csr_matrix"]]:
         """Read consecutive blocks of cells, of about `size` values each."""

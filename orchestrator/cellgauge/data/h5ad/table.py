@@ -21,6 +21,7 @@ class Table:
 
         self._node = node
         self._uns = uns
+        self._ids: Any = None
         self._compound = isinstance(node, h5py.Dataset)
         if self._compound:
             if not plain(node).dtype.names:
@@ -52,8 +53,10 @@ class Table:
         """
         import numpy as np
 
-        found = self._column(self._index)
-        return np.array([one if isinstance(one, str) else str(one) for one in found], dtype=object)
+        if self._ids is None:
+            found = self._column(self._index)
+            self._ids = np.array([one if isinstance(one, str) else str(one) for one in found], dtype=object)
+        return self._ids.copy()
 
     def frame(self, columns: Collection[str]) -> "pd.DataFrame":
         """Read columns, indexed by the ids."""

@@ -1,23 +1,24 @@
 """Writes what a model may see of a dataset: counts, genes, opaque cell ids, and only the granted obs columns."""
 
+import functools
 import hashlib
 import secrets
 from collections import deque
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from cellgauge.data import check, rows
+from cellgauge.data import check, h5ad, joined, rows
 from cellgauge.data.cache import Cache, seal
 from cellgauge.data.h5ad import H5ad
-from cellgauge.data.view import panel
+from cellgauge.data.view import panel, shortcut
 from cellgauge.data.view.counts import Counts
 from cellgauge.data.view.sheet import Sheet, laid_out
+from cellgauge.data.view.source import changed
 from cellgauge.disk import explained
-from cellgauge.errors import DatasetError
-from cellgauge.specs import Coverage, Dataset, View
+from cellgauge.specs import Columns, Coverage, Dataset, View
 from cellgauge_model import contract
 
 if TYPE_CHECKING:
@@ -76,13 +77,13 @@ def cells(dataset: Dataset, view: View) -> list[str]:
         return opaque(file.cells()[rows.kept(dataset, view.rows)], dataset.sha256)
 
 
-def annotations(dataset: Dataset, view: View, roles: Mapping[str, str]) -> "pd.DataFrame":
+def annotations(dataset: Dataset, view: View, roles: Mapping[str, Columns]) -> "pd.DataFrame":
     """Read obs columns by role of the cells that a view holds, in the dataset's order, indexed by opaque cell ids.
 
     Parameters
     ----------
     roles
-        Role → obs column.
+        Role → obs column, or several whose values are joined.
 
     Raises
     ------
@@ -93,14 +94,20 @@ def annotations(dataset: Dataset, view: View, roles: Mapping[str, str]) -> "pd.D
 
     kept = rows.kept(dataset, view.rows)
     with check.reopen(dataset) as file:
-        found = file.obs(dict.fromkeys(roles.values()))
-        columns = {role: found[column].to_numpy()[kept] for role, column in roles.items()}
+        found = file.obs(joined.columns(roles.values()))
+        columns = {role: joined.values(found, given).to_numpy()[kept] for role, given in roles.items()}
         return pd.DataFrame(columns, index=opaque(file.cells()[kept], dataset.sha256))
 
 
 def coverage(path: Path) -> Coverage:
     """Say how many of the dataset's genes a view holds that lies at a path."""
     return Coverage.model_validate_json(path.with_name(GENES).read_bytes())
+
+
+def genes(path: Path) -> list[str]:
+    """List the genes of a view that lies at a path, as its var index names them."""
+    with h5ad.open(path, vouched=True) as file:  # it is our own
+        return [str(one) for one in file.genes("X")]
 
 
 def opaque(cells: Iterable[object], key: str) -> list[str]:
@@ -157,37 +164,51 @@ def _write(dataset: Dataset, view: View, path: Path) -> None:
 
 
 def _pour(file: H5ad, dataset: Dataset, view: View, genes: panel.Panel, partial: Path) -> str:
-    """Write a view's file and return its checksum.
+    """Write a view's file and return its checksum."""
+    import numpy as np
 
-    Where the source's own word on how many values a cell has proves wrong, they are counted, and it is written again.
+    every = len(genes.chosen) == genes.coverage.given
+    chosen = None if every else genes.chosen
+    with shortcut.found(file, dataset, view, chosen) as way:  # the disk is busy from here on
+        kept = np.flatnonzero(rows.kept(dataset, view.rows))
+        ids = np.array(opaque(file.cells()[kept], dataset.sha256))
+        order = np.argsort(ids)
+        kept, ids = kept[order], ids[order]
+        lay = functools.partial(laid_out, partial, _shown(file, view, kept, ids), genes.table)
+        if way:
+            with lay(way.sizes()[kept]) as sheet:
+                return sheet.finish(ids.tolist(), way.copy(kept, sheet))
+    counts = Counts(file, view.matrix, chosen)
+    factors = counts.factors()
+    # Where the source's own word on how many values a cell has proves wrong, they are counted, and all is done again.
+    for sizes in (counts.sizes_told(), None):
+        counted = counts.sizes(factors) if sizes is None else sizes
+        with lay(counted[kept]) as sheet:
+            if _filled(sheet, counts.blocks(factors), kept, counted):
+                return sheet.finish(ids.tolist())
+        partial.unlink()
+    raise changed(file.path)
+
+
+def _filled(
+    sheet: Sheet, blocks: Iterator[tuple[int, Any]], kept: "NDArray[np.int64]", sizes: "NDArray[np.int64]"
+) -> bool:
+    """Write every row to its place while the next ones are read; False as soon as a row has another size.
+
+    Parameters
+    ----------
+    kept
+        Which rows of the dataset the view holds, in its order.
+    sizes
+        Of each row of the dataset.
     """
     import numpy as np
 
-    kept = np.flatnonzero(rows.kept(dataset, view.rows))
-    ids = np.array(opaque(file.cells()[kept], dataset.sha256))
-    order = np.argsort(ids)
-    to = np.full(file.n_cells, -1, dtype=np.int64)
-    to[kept[order]] = np.arange(len(kept))
-    obs = _shown(file, view, kept[order], ids[order])
-    every = len(genes.chosen) == genes.coverage.given
-    counts = Counts(file, view.matrix, None if every else genes.chosen)
-    factors = counts.factors()
-    for sizes in (counts.sizes_told(), None):
-        counted = counts.sizes(factors) if sizes is None else sizes
-        with laid_out(partial, obs, genes.table, counted[kept[order]]) as sheet:
-            if _filled(sheet, counts, factors, to, counted):
-                return sheet.finish(ids[order].tolist())
-        partial.unlink()
-    raise DatasetError(f"{file.path} was changed while it was in use", "Run the same command again.")
-
-
-def _filled(sheet: Sheet, counts: Counts, factors: Any, to: "NDArray[np.int64]", sizes: "NDArray[np.int64]") -> bool:
-    """Write every row to its place while the next ones are read; False as soon as a row has another size."""
-    import numpy as np
-
+    to = np.full(len(sizes), -1, dtype=np.int64)
+    to[kept] = np.arange(len(kept))
     waiting: deque[Future[None]] = deque()
     with ThreadPoolExecutor(WRITERS, thread_name_prefix="view") as pool:
-        for first, block in counts.blocks(factors):
+        for first, block in blocks:
             end = first + block.shape[0]
             if not np.array_equal(np.diff(block.indptr), sizes[first:end]):
                 return False
@@ -203,8 +224,8 @@ def _shown(file: H5ad, view: View, order: "NDArray[np.int64]", ids: Any) -> "pd.
     """Take the granted columns under their roles, of the view's cells alone."""
     import pandas as pd
 
-    found = file.obs(dict.fromkeys(view.obs.values()))
-    columns = {role: _values(found[column].iloc[order]) for role, column in view.obs.items()}
+    found = file.obs(joined.columns(view.obs.values()))
+    columns = {role: _values(joined.values(found, given).iloc[order]) for role, given in view.obs.items()}
     return pd.DataFrame(columns, index=pd.Index(ids, dtype=object))
 
 

@@ -7,14 +7,17 @@ past it. So cells can be shuffled without ever being in memory together.
 import errno
 import os
 import shutil
+import zlib
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
+from threading import Event
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from cellgauge.data import h5ad
 from cellgauge.data.cache import seal
+from cellgauge.data.view.strip import Part, Strip, put
 from cellgauge.errors import DatasetError
 
 if TYPE_CHECKING:
@@ -23,7 +26,9 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 SAMPLES = 16
-"""Rows that are looked at again once all is written."""
+"""Rows, or a few more, that are looked at again once all is written."""
+PAUSE = 0.2
+"""Seconds between two times that the disk is told to write."""
 
 
 class Place(NamedTuple):
@@ -66,17 +71,46 @@ class Sheet:
         for place, values in ((self._place.data, block.data.astype("<f4", copy=False)), (self._place.indices, indices)):
             self._scatter(memoryview(values).cast("B"), place + 4 * at, 4 * starts, 4 * stops)
         if len(self._samples) < SAMPLES:
-            start, stop = starts[0], stops[0]
-            self._samples[int(to[rows[0]])] = block.data[start:stop].copy(), indices[start:stop].copy()
+            self.remember(int(to[rows[0]]), block.data[starts[0] :], indices[starts[0] :])
 
     def _scatter(self, values: memoryview, places: Any, starts: Any, stops: Any) -> None:
-        handle, put = self._handle, os.pwrite
         for at, start, stop in zip(places.tolist(), starts.tolist(), stops.tolist(), strict=True):
-            while start < stop and (written := put(handle, values[start:stop], at)) < stop - start:
-                start, at = start + written, at + written  # a full disk takes a part, and complains the next time
+            put(self._handle, values[start:stop], at)
 
-    def finish(self, cells: Sequence[str]) -> str:
+    def strip(self, rows: range) -> Strip:
+        """Begin a run of rows, to be written in order."""
+        first, end = 4 * int(self._bounds[rows.start]), 4 * int(self._bounds[rows.stop])
+        return Strip(self._handle, *((place + first, place + end) for place in self._place[:2]))
+
+    def remember(self, row: int, data: Any, indices: Any) -> None:
+        """Look at a row again once all is written; it is the first of what is given."""
+        size = int(self._bounds[row + 1] - self._bounds[row])
+        self._samples[row] = data[:size].copy(), indices[:size].copy()
+
+    @contextmanager
+    def flushed(self) -> Iterator[None]:
+        """Have the disk write all the while, so that little is left for it to do at the end."""
+        enough = Event()
+
+        def flush() -> None:
+            while not enough.wait(PAUSE):
+                os.fdatasync(self._handle)
+
+        with ThreadPoolExecutor(1, thread_name_prefix="disk") as pool:
+            flushing = pool.submit(flush)
+            try:
+                yield
+            finally:
+                enough.set()
+            flushing.result()
+
+    def finish(self, cells: Sequence[str], parts: Sequence[Part] = ()) -> str:
         """Have it all on the disk, read it again as anybody would, and return its checksum.
+
+        Parameters
+        ----------
+        parts
+            What was summed up when it was written.
 
         Raises
         ------
@@ -88,7 +122,7 @@ class Sheet:
 
         with ThreadPoolExecutor(1, thread_name_prefix="disk") as pool:
             synced = pool.submit(os.fsync, self._handle)
-            checksum = seal.checksum(self._path)  # while the disk is busy
+            checksum = self._checksum(parts)  # while the disk is busy
             synced.result()
         with h5ad.open(self._path, vouched=True) as again:  # it is our own
             sizes = again.row_sizes("X")
@@ -102,6 +136,17 @@ class Sheet:
         if not whole:
             raise DatasetError(f"{self._path}: the view was not written whole", "Check the disk, and try again.")
         return checksum
+
+    def _checksum(self, parts: Sequence[Part]) -> str:
+        """Sum up what lies between the parts, and put it all together."""
+        if not parts:
+            return seal.checksum(self._path)
+        found, at = 0, 0
+        for part in (*sorted(parts), Part(os.fstat(self._handle).st_size, 0, 0)):
+            between = os.pread(self._handle, part.at - at, at)
+            found = seal.joined(zlib.crc32(between, found), part.checksum, part.length)
+            at = part.at + part.length
+        return seal.written(found)
 
 
 @contextmanager

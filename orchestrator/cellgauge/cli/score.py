@@ -1,0 +1,184 @@
+"""`cellgauge score`: scores outputs that are kept, or an embedding that was made elsewhere. Starts no model."""
+
+import re
+import shlex
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from cellgauge.cli import options, setup
+from cellgauge.cli.output import out, say, show_json
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from cellgauge.settings import Settings
+    from cellgauge.specs import Dataset, Job, Plan, Run
+    from cellgauge.store import Store
+    from cellgauge_tasks import Task
+
+
+def score(
+    run: Annotated[
+        str | None,
+        typer.Argument(help="A run's id, or its first characters: its outputs; the `latest` one without --embedding."),
+    ] = None,
+    tasks: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--tasks",
+            "--task",
+            "-t",
+            help="Tasks, separated by commas; those of the run by default, and every one for an embedding.",
+            autocompletion=options.complete("tasks"),
+        ),
+    ] = None,
+    embedding: Annotated[
+        str | None,
+        typer.Option("--embedding", help="An embedding made elsewhere: `emb.npy`, `x.h5ad:X_name`, `emb.parquet`."),
+    ] = None,
+    dataset: Annotated[
+        str | None,
+        typer.Option("--dataset", "-d", help="Whose cells it is of.", autocompletion=options.complete("datasets")),
+    ] = None,
+    cells: Annotated[
+        Path | None, typer.Option("--cells", help="The cell id of each row of an `.npy` file, one a line.")
+    ] = None,
+    name: Annotated[str | None, typer.Option("--name", help="What to call it; its file's name by default.")] = None,
+    seed: Annotated[int, typer.Option("--seed", "-s", help="Of the scoring of an embedding.", min=0)] = 42,
+    controls: options.Controls = False,
+    refresh: Annotated[bool, typer.Option("--refresh", help="Score again also what is scored already.")] = False,
+    results: options.Results = None,
+    catalogs: options.Catalogs = None,
+    as_json: options.Json = False,
+) -> None:
+    """Score kept outputs again, with other tasks or newer ones; or an embedding that was made elsewhere.
+
+    Nothing is started but the scoring. With a run and --embedding both are in one table.
+    """
+    from cellgauge import catalog, named
+    from cellgauge.errors import UsageError
+    from cellgauge.store import Store, new_run_id
+
+    if (embedding is None) != (dataset is None):
+        raise UsageError("--embedding and --dataset go together", "For instance: --embedding emb.npy --dataset NAME")
+    if embedding is None and (cells or name):
+        raise UsageError("--cells and --name go with --embedding")
+    store = Store(setup.settings(results=results).results)
+    before = named.run(run or named.LATEST, store) if run or embedding is None else None
+    given = {"catalog": catalogs or [Path(path) for path in (before.places.get("catalog", []) if before else [])]}
+    chosen = setup.settings(results=results, **given)
+    store.prepare()
+    names = options.split(tasks or []) or (list(before.plan.tasks) if before else ["all"])
+    picked = catalog.pick("task", names, catalog.tasks())
+    jobs = list(before.plan.jobs) if before else []
+    wanted = dict.fromkeys([one.name for job in jobs for one in job.datasets] + ([dataset] if dataset else []))
+    data = _datasets(list(wanted), chosen)
+    id = new_run_id()
+    if embedding and dataset:
+        jobs.append(_taken_in(embedding, cells, name, data[dataset], store, seed, id, jobs))
+    made = _planned(jobs, before, data, picked, controls=controls)
+    raise typer.Exit(_done(made, id, before, data, picked, store, chosen, refresh=refresh, as_json=as_json))
+
+
+def _datasets(names: "Sequence[str]", chosen: "Settings") -> "dict[str, Dataset]":
+    """Get and check datasets, all of which have to be there."""
+    from cellgauge.data import check, fetch
+
+    cache, found = setup.cache(chosen), {}
+    for name, spec in setup.datasets(names, chosen).items():
+        with setup.bar(name) as report:
+            file = fetch.fetch(spec, cache, report)
+        found[name] = check.check(spec, *file, seals=cache.root / "checked")
+    return found
+
+
+def _taken_in(
+    embedding: str,
+    cells: Path | None,
+    name: str | None,
+    dataset: "Dataset",
+    store: "Store",
+    seed: int,
+    run: str,
+    others: "Sequence[Job]",
+) -> "Job":
+    """Read an embedding, put it into the order of the dataset's cells, and keep it."""
+    from cellgauge import elsewhere
+    from cellgauge.errors import UsageError
+    from cellgauge.specs.base import NAME
+
+    path, key = elsewhere.split(embedding)
+    label = name or re.sub(r"[^A-Za-z0-9._-]+", "-", key or path.stem).strip("-._")[:64]
+    if not re.fullmatch(NAME, label):
+        raise UsageError(f"'{label}' cannot be its name", "Letters, digits, `.`, `_` and `-`, at most 64: --name NAME")
+    if any(one.model == label for one in others):
+        raise UsageError(f"a model of this run is called {label}, too", "Give it another name: --name NAME")
+    values, told = elsewhere.ordered(elsewhere.read(path, key, cells), dataset)
+    if told:
+        say(told)
+    return elsewhere.keep(values, label, dataset, store, seed=seed, run=run).job
+
+
+def _planned(
+    jobs: "Sequence[Job]",
+    before: "Run | None",
+    data: "dict[str, Dataset]",
+    tasks: "dict[str, Task]",
+    *,
+    controls: bool,
+) -> "Plan":
+    from cellgauge import offline, plan, score
+
+    choices = {name: plan.DatasetChoice.of(one, tasks.values()) for name, one in data.items()}
+    scored = before.plan.scorings if before else ()
+    made = offline.again(jobs, scored, choices, tasks, score.versions(), controls=controls)
+    return made.model_copy(update={"baselines": before.plan.baselines if before else ()})
+
+
+def _done(
+    made: "Plan",
+    id: str,
+    before: "Run | None",
+    data: "dict[str, Dataset]",
+    tasks: "dict[str, Task]",
+    store: "Store",
+    chosen: "Settings",
+    *,
+    refresh: bool,
+    as_json: bool,
+) -> int:
+    """Score what a plan says, keep it as a run, and show it; return the exit code."""
+    import cellgauge
+    from cellgauge import offline, pipeline
+    from cellgauge.cli import perform
+    from cellgauge.report import document, table
+    from cellgauge.specs import Run
+    from cellgauge.store import now_utc
+
+    reuse = pipeline.reusable(made, store)
+    cache = setup.cache(chosen)
+    bench = offline.Bench(data, tasks, store, id, (cache.root, *cache.shared))
+    todo = offline.of_jobs(made, pipeline.Reuse(reuse.jobs) if refresh else reuse, bench)
+    todo += offline.of_controls(made.controls, bench, refresh=refresh)
+    begun = Run(
+        id=id,
+        command=shlex.join(["cellgauge", *sys.argv[1:]]),
+        started=now_utc(),
+        engine=before.engine if before else "elsewhere",
+        places=before.places if before else {"catalog": [str(path.absolute()) for path in chosen.catalog]},
+        plan=made,
+        cellgauge=cellgauge.__version__,
+    )
+    perform.fill(todo, chosen.scorers, store, id)
+    ended = begun.model_copy(update={"ended": now_utc()})
+    found = document.collect(ended, store, tasks)
+    store.keep_run(ended.model_copy(update={"outcome": "complete" if found.complete else "incomplete"}))
+    if as_json:
+        show_json(found)
+    else:
+        out.print(table.render(found, tasks))
+        out.print(f"results: {store.root.absolute()}  (again: cellgauge show {id})", soft_wrap=True)
+    return 0 if found.complete else 1

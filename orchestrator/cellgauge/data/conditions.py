@@ -1,0 +1,151 @@
+"""Tells what a dataset says of the conditions of its cells: targets, dose, time and context, and which are held out."""
+
+import math
+import re
+from collections.abc import Collection, Iterable, Mapping
+from typing import TYPE_CHECKING, Any
+
+from cellgauge.data import check, joined, rows
+from cellgauge.errors import DatasetError
+from cellgauge.specs import Columns, Dataset, HeldOut, Split
+from cellgauge_model.contract import Condition
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+ROLE = "condition"
+"""What the role `perturbation` is called where a model meets it."""
+DETAILS = ("target", "dose", "time", "context")
+"""Roles that say more of a condition."""
+BETWEEN = "+"
+"""Stands between the targets of a combination."""
+NOTHING = {"control", "ctrl", "non-targeting", "nontargeting", "nt"}
+"""Words that stand for no target, in the name of a condition: `GENE+ctrl`."""
+HOURS = {"", "h", "hr", "hrs", "hour", "hours"}
+
+
+def table(obs: "pd.DataFrame", control: str, level: str = "cells") -> list[Condition]:
+    """List the conditions of some cells, in the order of their names.
+
+    Parameters
+    ----------
+    obs
+        With `condition`, and those of `DETAILS` that there are; one row a cell. Cells that are controls, or of no
+        condition, take no part.
+    level
+        `cells`: as many are wanted as there are; `means`: one.
+
+    Returns
+    -------
+    Its dose, time and context are known only where all cells of a condition have the same, and it can be read.
+    """
+    names = obs[ROLE].astype(object)
+    found = []
+    for name, cells in obs[names.notna()].groupby(names[names.notna()].astype(str), sort=True):
+        if str(name) == control:
+            continue
+        dose, unit = _dose(_one(cells, "dose"))
+        found.append(
+            Condition(
+                id=str(name),
+                targets=targets(str(name), _several(cells, "target"), control),
+                dose=dose,
+                unit=unit,
+                time=_hours(_one(cells, "time")),
+                context=_one(cells, "context") or None,
+                n_cells=len(cells) if level == "cells" else 1,
+            )
+        )
+    return found
+
+
+def targets(name: str, told: Iterable[str], control: str) -> list[str]:
+    """List what a condition targets: as the role `target` tells, or else as its name does.
+
+    A combination is taken apart at each `+`, and words that stand for no target are left out.
+    """
+    words = [word.strip() for text in (list(told) or [name]) for word in text.split(BETWEEN)]
+    return list(dict.fromkeys(word for word in words if word and word != control and word.lower() not in NOTHING))
+
+
+def _several(cells: "pd.DataFrame", role: str) -> list[str]:
+    return sorted({str(one) for one in cells[role].dropna().unique()} - {""}) if role in cells else []
+
+
+def _one(cells: "pd.DataFrame", role: str) -> str:
+    """Say what all cells of a condition have, or nothing."""
+    found = _several(cells, role)
+    return found[0] if len(found) == 1 and cells[role].notna().all() else ""
+
+
+def _dose(text: str) -> tuple[float | None, str | None]:
+    value, unit = _number(text)
+    return (value, unit or None) if value is not None else (None, None)
+
+
+def _hours(text: str) -> float | None:
+    """Read a time; a plain number is one of hours, and days or minutes are not guessed at."""
+    value, unit = _number(text)
+    return value if unit.lower() in HOURS else None
+
+
+def _number(text: str) -> tuple[float | None, str]:
+    found = re.fullmatch(r"\s*([0-9.]+(?:[eE][+-]?[0-9]+)?)\s*([^\s\d]*)\s*", text)
+    try:
+        value = float(found[1]) if found else None
+    except ValueError:
+        value = None
+    return (value, found[2]) if found and value is not None and math.isfinite(value) else (None, "")
+
+
+def held_out(dataset: Dataset, split: Split) -> HeldOut:
+    """Look which conditions a split holds out, and whether it holds out whole conditions.
+
+    Raises
+    ------
+    DatasetError
+        If the dataset's file was changed.
+    """
+    control = dataset.spec.control or ""
+    try:
+        train, test = rows.split(dataset, split)
+    except DatasetError as problem:
+        check.same(dataset)  # else that is what is wrong
+        return HeldOut(reason=problem.message)
+    given = {
+        role: dataset.spec.obs[name]
+        for role, name in ((ROLE, "perturbation"), ("target", "target"))
+        if name in dataset.spec.obs
+    }
+    obs = _read(dataset, given)
+    trained, tested = (table(obs[mask], control) for mask in (train, test))
+    known = {target for one in trained for target in one.targets}
+    names = {one.id for one in trained}
+    return HeldOut(
+        reason=_whole(names, {one.id for one in tested}, control in set(obs[ROLE][train].astype(str)), control),
+        conditions=tuple(one.id for one in tested),
+        unseen=tuple(one.id for one in tested if not known.issuperset(one.targets)),
+        combined=tuple(one.id for one in tested if len(one.targets) > 1),
+    )
+
+
+def _whole(trained: Collection[str], tested: Collection[str], controls: bool, control: str) -> str:
+    """Say why a split does not do for predictions, or nothing."""
+    if not controls:
+        return f"its split leaves no cell of the control '{control}' to a model"
+    if not tested:
+        return "its split holds out no condition"
+    if not trained:
+        return "its split holds out every condition, which leaves nothing to train on"
+    if both := sorted(set(trained) & set(tested)):
+        return f"its split has cells of '{both[0]}' on both sides, and whole conditions have to be held out"
+    return ""
+
+
+def _read(dataset: Dataset, given: Mapping[str, Columns]) -> "pd.DataFrame":
+    """Read what roles say of every cell."""
+    import pandas as pd
+
+    with check.reopen(dataset) as file:
+        found: Any = file.obs(joined.columns(given.values()))
+    return pd.DataFrame({role: joined.values(found, columns).to_numpy() for role, columns in given.items()})

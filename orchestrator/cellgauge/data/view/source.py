@@ -1,0 +1,130 @@
+"""A file whose values are fetched past HDF5, from wherever they lie, once the disk has been read in order."""
+
+import os
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from threading import Event
+from typing import TYPE_CHECKING, Any
+
+from cellgauge.data.h5ad.stored import Stored
+from cellgauge.errors import DatasetError
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+WINDOW = 1 << 22
+"""Bytes read ahead at once."""
+AHEAD = 8
+"""Windows of which the disk is told before they are read."""
+
+
+class Source:
+    """The values of a matrix and the genes they belong to, each an array in a file."""
+
+    def __init__(self, path: Path, handle: int, lies: tuple[Stored, Stored], ahead: Future[None]) -> None:
+        self._path, self._handle, self._ahead = path, handle, ahead
+        self.data, self.indices = lies
+
+    def ready(self) -> None:
+        """Wait until all of it is in memory."""
+        self._ahead.result()
+
+    def fetch(
+        self, lies: Stored, starts: "NDArray[np.int64]", stops: "NDArray[np.int64]", buffer: bytearray
+    ) -> "NDArray[Any]":
+        """Read stretches of one of the two arrays, one behind the other.
+
+        Parameters
+        ----------
+        starts, stops
+            The first value of each stretch and the one behind its last.
+        buffer
+            Where they are put: the result is valid until it is used again.
+
+        Raises
+        ------
+        DatasetError
+            If the file has become shorter.
+        OSError
+            If it cannot be read.
+        """
+        import numpy as np
+
+        handle, read, at = self._handle, os.preadv, 0
+        into = memoryview(buffer)
+        for offset, length in zip(*lies.pieces(starts, stops), strict=True):
+            end = at + length
+            while at < end:
+                got = read(handle, (into[at:end],), offset)
+                if not got:
+                    raise changed(self._path)
+                at, offset = at + got, offset + got
+        return np.frombuffer(into[:at], dtype=lies.dtype)
+
+
+def changed(path: Path) -> DatasetError:
+    """Say that a file is not what it was."""
+    return DatasetError(f"{path} was changed while it was in use", "Run the same command again.")
+
+
+@contextmanager
+def opened(path: Path, lies: tuple[Stored, Stored]) -> Iterator[Source]:
+    """Open a file, and begin to read it ahead: to fetch rows of kilobytes from all over a disk takes far longer.
+
+    Raises
+    ------
+    OSError
+        If it cannot be opened.
+    """
+    handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    enough = Event()
+    try:
+        with ThreadPoolExecutor(1, thread_name_prefix="ahead") as pool:
+            try:
+                yield Source(path, handle, lies, pool.submit(_read_ahead, handle, lies, enough))
+            finally:
+                enough.set()
+    finally:
+        os.close(handle)
+
+
+def _read_ahead(handle: int, lies: tuple[Stored, Stored], enough: Event) -> None:
+    """Have arrays in memory. Where a file system does not do what it is advised to, they are read in earnest."""
+    scratch = memoryview(bytearray(WINDOW))
+    for low, high in (one.span() for one in lies):
+        for at in range(low, high, WINDOW):
+            if enough.is_set():
+                return
+            with suppress(OSError):
+                os.posix_fadvise(handle, at, AHEAD * WINDOW, os.POSIX_FADV_WILLNEED)
+            try:
+                os.preadv(handle, (scratch[:1],), at, os.RWF_NOWAIT)  # only if it is there, or on its way
+            except OSError:
+                os.preadv(handle, (scratch,), at)
+
+
+def fits(lies: tuple[Stored, Stored]) -> bool:
+    """Tell whether arrays can stay in memory while as much is written."""
+    return 2 * sum(one.size for one in lies) <= free()
+
+
+def free() -> int:
+    """Say how many bytes this process may still fill: what the machine has, or what its control groups leave it."""
+    told = Path("/proc/meminfo").read_text().split("MemAvailable:")[1].split()[0]
+    return min([int(told) << 10, *_limits()])
+
+
+def _limits() -> Iterator[int]:
+    with suppress(OSError):
+        for line in Path("/proc/self/cgroup").read_text().splitlines():
+            _, kinds, name = line.split(":", 2)
+            if not kinds or "memory" in kinds.split(","):
+                root = Path("/sys/fs/cgroup", "memory" if kinds else "")
+                own = root / name.lstrip("/")
+                for folder in (own, *own.parents[: len(own.parts) - len(root.parts)]):
+                    with suppress(OSError, ValueError):  # `max`: there is no limit
+                        limit = "memory.limit_in_bytes" if kinds else "memory.max"
+                        yield int((folder / limit).read_text())

@@ -1,0 +1,121 @@
+"""Protocols of others under their own names: masked genes, as cz-benchmarks has it."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cellgauge_tasks._base import Labels, NotApplicable, Scores
+from cellgauge_tasks.metrics.perturbation import scale
+from cellgauge_tasks.metrics.perturbation.effects import effect, spearman
+from cellgauge_tasks.metrics.perturbation.expression import fold_change, wilcoxon
+from cellgauge_tasks.metrics.perturbation.perturbed import Perturbed
+from cellgauge_tasks.metrics.perturbation.suite import Measured
+from cellgauge_tasks.metrics.perturbation.summary import summary
+
+Masked = Mapping[str, Labels]
+"""Condition → the genes that are masked in its cells."""
+ADDED = 1e-9
+"""To both means of a ratio, as scanpy does, so that a gene that one of them lacks has a fold change, too."""
+
+
+def choose_masked(
+    truth: Perturbed, *, seed: int = 42, share: float = 0.5, fewest: int = 5, fdr: float = 1e-4, change: float = 1.0
+) -> Masked:
+    """Choose which genes to mask: of the genes that a condition changes, a random share.
+
+    Parameters
+    ----------
+    share
+        Of the genes with a false discovery rate below `fdr` and a log2 fold change of `change` or more.
+    fewest
+        A condition with fewer genes to mask has none, and takes no part.
+
+    Raises
+    ------
+    NotApplicable
+        If that leaves no condition.
+    """
+    random = np.random.default_rng(seed)
+    cells = scale.log1p(truth, scale.common_total(truth))
+    means = scale.means(cells)
+    changed = np.abs(fold_change(means[1:], means[0], added=ADDED)) >= change
+    changed &= wilcoxon(cells.matrix, cells.codes).fdr < fdr
+    chosen: dict[str, Labels] = {}
+    for name, row in zip(truth.names.tolist(), changed, strict=True):
+        genes = truth.genes[row]
+        if (n := int(share * len(genes))) >= fewest:
+            chosen[name] = np.sort(random.choice(genes, n, replace=False))
+    if not chosen:
+        raise NotApplicable(f"none of {len(truth.names)} conditions changes enough genes to mask {fewest} of them")
+    return chosen
+
+
+def mask(truth: Perturbed, masked: Masked) -> Perturbed:
+    """Make what a model may be given: in a condition's cells its masked genes are 0, and nothing tells of them.
+
+    cz-benchmarks chooses genes, too, but leaves their values in what the model gets.
+    """
+    columns = {gene: column for column, gene in enumerate(truth.genes.tolist())}
+    hidden = np.zeros((len(truth.names) + 1, len(truth.genes)), dtype=bool)
+    for code, name in enumerate(truth.names.tolist(), start=1):
+        hidden[code, [columns[gene] for gene in masked.get(name, [])]] = True
+    if isinstance(truth.matrix, np.ndarray):
+        return replace(truth, matrix=np.where(hidden[truth.codes], 0.0, truth.matrix))
+    matrix = truth.matrix.copy()
+    rows = np.repeat(truth.codes, np.diff(matrix.indptr))
+    matrix.data[hidden[rows, matrix.indices]] = 0.0
+    matrix.eliminate_zeros()
+    return replace(truth, matrix=matrix)
+
+
+def masked_genes(prediction: Perturbed, truth: Perturbed, masked: Masked, *, seed: int = 42) -> Scores:
+    """Correlate predicted with true log2 fold changes of the masked genes, by ranks, for each condition.
+
+    Both fold changes are ratios of geometric means with the same small addition; where a mean is 0 nothing else is
+    computed in its place. A condition whose prediction is constant has no value, which is not 0.
+
+    Parameters
+    ----------
+    prediction
+        Expression of the masked conditions: cells or means; its other conditions and genes take no part.
+    truth
+        With the control, unmasked.
+    masked
+        See `choose_masked`.
+
+    Raises
+    ------
+    ValueError
+        If a masked condition or gene is not predicted: a model may not choose the easy ones.
+
+    References
+    ----------
+    cz-benchmarks 0.15 (perturbation expression prediction).
+    """
+    total = scale.common_total(truth)
+    cells, guess = scale.log1p(truth, total), scale.log1p(prediction, total)
+    for what, given in (("the prediction", guess), ("the truth", cells)):
+        if lacking := sorted(set(masked) - set(given.names.tolist())):
+            raise ValueError(f"{what} has no condition '{lacking[0]}' ({len(lacking)} of {len(masked)} are missing)")
+    true_means, predicted_means = scale.means(cells), scale.means(guess)
+    names = np.array(sorted(masked), dtype=str)
+    values = np.full(len(names), np.nan)
+    for row, name in enumerate(names.tolist()):
+        there, where = (_columns(one, masked[name], name) for one in (cells, guess))
+        control = true_means[0, there]
+        true = true_means[1 + int(np.searchsorted(cells.names, name)), there]
+        predicted = predicted_means[1 + int(np.searchsorted(guess.names, name)), where]
+        pair = [fold_change(control + effect(one[None], control), control, added=ADDED) for one in (predicted, true)]
+        values[row] = spearman(*pair)[0]
+    n_cells = int(np.isin(truth.conditions, names).sum())
+    measured = Measured("masked_genes_spearman", values, {"protocol": "masked genes"})
+    return summary([measured], [], names, n_cells, params={"scaled_to": total}, seed=seed)
+
+
+def _columns(given: Perturbed, genes: Labels, name: str) -> NDArray[np.int64]:
+    columns = {gene: column for column, gene in enumerate(given.genes.tolist())}
+    if lacking := [gene for gene in genes.tolist() if gene not in columns]:
+        raise ValueError(f"'{lacking[0]}' is not predicted for '{name}' ({len(lacking)} of {len(genes)} masked genes)")
+    return np.array([columns[gene] for gene in genes.tolist()])

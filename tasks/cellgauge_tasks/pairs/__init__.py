@@ -1,0 +1,1 @@
+"""Distances between all pairs of cells, of which only sums over groups and the nearest are kept."""

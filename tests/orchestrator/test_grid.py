@@ -1,0 +1,182 @@
+"""A table shows as much as there is room for, and marks what is to be known before a number is believed."""
+
+import csv
+import io
+
+import numpy as np
+import pytest
+from rich.console import Console
+
+from cellgauge import named
+from cellgauge.errors import UsageError
+from cellgauge.report import document, sheet, table, versus
+from cellgauge.report.document import Document, Entry, Number
+from cellgauge.specs import Run
+from cellgauge_tasks import Resamples, Score, Task
+from lab import Lab
+
+
+def number(value, **fields):
+    return Number(**{"metric": "m", "value": value, "n_cells": 700, **fields})
+
+
+def entry(model, *scores, task="t", state="ok", **fields):
+    return Entry(
+        **{"variant": "default", "dataset": "d", "seed": 1},
+        model=model,
+        task=task,
+        state=state,
+        scores=scores,
+        **fields,
+    )
+
+
+def made(*entries, **fields):
+    raw = {"run": "r", "command": "", "started": "", "engine": "e", "cellgauge": "0", "folder": "", "states": {"ok": 1}}
+    return Document(**{**raw, "baselines": (), "complete": True, **fields}, planned=len(entries), results=entries)
+
+
+def a_task(name, *metrics):
+    return Task(name, "1", "t", (), lambda *a, **b: [], {one: one.upper() for one in metrics or ("m",)}, "b")
+
+
+def shown(found, width=200, **tasks):
+    console = Console(file=io.StringIO(), width=width, highlight=False)
+    console.print(table.render(found, tasks or {"t": a_task("t")}))
+    return console.file.getvalue()
+
+
+FEW = ("few_genes",)
+SPAN = {"low": 0.48, "high": 0.53}
+
+
+class TestRoom:
+    @pytest.mark.parametrize(
+        ("width", "words"), [(200, "0.500 [0.480, 0.530]"), (30, "0.500 ±0.025"), (20, "0.500"), (10, "0.5")]
+    )
+    def test_an_interval_is_whole_or_half_or_left_out(self, width, words):
+        text = shown(made(entry("model", number(0.5, **SPAN))), width).replace("\u00a0", " ")
+        assert words in text
+        assert max(map(len, text.splitlines())) <= width
+
+    def test_tasks_that_do_not_fit_side_by_side_stand_below_each_other(self):
+        names = [f"task_number_{n}" for n in range(5)]
+        found = made(*(entry("mine", number(0.5, **SPAN), task=name) for name in names))
+        tasks = {name: a_task(name) for name in names}
+        wide, narrow = shown(found, 200, **tasks), shown(found, 60, **tasks)
+        assert wide.count(" model ") == 1
+        assert narrow.count(" model ") > 1
+        for name in names:
+            assert narrow.count(name.replace("_", " ")) == 1
+        assert narrow.count("±0.025") + narrow.count("[0.480") == 5
+
+    def test_a_task_that_applies_to_nobody_has_no_column_but_its_reason(self):
+        found = made(entry("a", number(0.5)), entry("a", task="u", state="not_applicable", reason="one batch only"))
+        text = shown(found, t=a_task("t"), u=a_task("u"))
+        assert "n/a" not in text
+        assert "a on d (u): not applicable: one batch only" in text
+        partly = made(*found.results, entry("b", number(0.1), task="u"))
+        assert "n/a" in shown(partly, t=a_task("t"), u=a_task("u"))
+
+    def test_a_skip_is_in_the_row_of_its_model(self):
+        skipped = entry("mine", task="u", state="not_applicable")
+        found = made(entry("mine", number(0.5), elsewhere=True), skipped, entry("b", number(0.1), task="u"))
+        assert sum("mine" in line for line in shown(found, t=a_task("t"), u=a_task("u")).splitlines()) == 2  # one: why
+
+
+class TestMarks:
+    def test_each_flag_has_a_mark_beside_its_number_and_a_line(self):
+        found = made(
+            entry("a", number(0.5, flags=("below_baseline",))),
+            entry("b", number(0.6, flags=("above_controls",)), flags=("repeated_rows",)),
+            entry("c", number(0.7, flags=("below_controls",)), flags=("few_genes",)),
+            entry("d", number(0.8)),
+        )
+        text = shown(found)
+        for words in ("↓0.500", "↑=0.600", "↡°0.700", " 0.800", "↓ clearly below its baseline", "° of a model"):
+            assert words in text
+        assert "†" not in text
+        assert "↓ " not in shown(made(entry("d", number(0.8))))
+
+    def test_the_best_and_what_cannot_be_told_from_it(self):
+        found = made(entry("a", number(0.5, standing="best")), entry("b", number(0.49, standing="level")))
+        text = shown(found)
+        assert "≈0.490" in text
+        assert "bold: the best of its column; ≈ not to be told from it" in text
+        console = Console(file=io.StringIO(), width=200, force_terminal=True, color_system="standard")
+        console.print(table.render(found, {"t": a_task("t")}))
+        assert "\x1b[1m0.500\x1b[0m" in console.file.getvalue()
+        assert "\x1b[1m0.490" not in console.file.getvalue()
+
+    def test_scaled_scores_have_a_table_of_their_own(self):
+        text = shown(made(entry("a", number(0.5, scaled=0.25, **SPAN)), entry("b", number(0.1))))
+        assert text.count("scaled: 0 is chance, 1 the truth itself") == 1
+        assert "0.250" in text
+        assert "scaled" not in shown(made(entry("a", number(0.5))))
+
+    def test_what_was_made_elsewhere_says_so(self):
+        text = shown(made(entry("a", number(0.5), elsewhere=True)))
+        assert "a §" in text.replace("\u00a0", " ")
+        assert "§ made elsewhere" in text
+
+
+class TestSheet:
+    def test_every_number_is_a_line_and_so_is_a_result_without_one(self):
+        found = made(
+            entry(
+                "a", number(0.5, params={"k": 5}, flags=("below_baseline",), **SPAN), number(0.1), flags=("few_genes",)
+            ),
+            entry("b", state="timeout", reason="=1+1, after\n3 s", changed={"k": 3}),
+        )
+        rows = list(csv.DictReader(io.StringIO(sheet.write(found))))
+        assert [(one["model"], one["value"], one["low"], one["params"]) for one in rows] == [
+            ("a", "0.5", "0.48", "k=5"),
+            ("a", "0.1", "", ""),
+            ("b", "", "", ""),
+        ]
+        assert rows[0]["flags"] == "below_baseline few_genes"
+        assert (rows[2]["state"], rows[2]["reason"], rows[2]["changed"]) == ("timeout", "'=1+1, after 3 s", "k=3")
+
+
+def shifted(by):
+    def score(embedding, obs, *, seed):
+        draws = Resamples(len(embedding), seed=seed)
+        cells = np.arange(len(embedding)) % 7 + by(np.asarray(embedding))
+        return [Score("m", float(cells.mean()), len(cells), interval=draws.interval(draws.means(cells)))]
+
+    return Task("t", "1", "t", ("cell_type",), score, {"m": "M"}, "b")
+
+
+class TestVersus:
+    def compared(self, lab: Lab, by, **how):
+        tasks = {"t": shifted(by)}
+        prepared = lab.prepare(models=("m", "n"), tasks=tasks, seeds=(1,))
+        lab.run(prepared)
+        run = Run(id="r1", command="", started="", engine="function", ended="2026", cellgauge="0", plan=prepared.plan)
+        lab.store.keep_run(run)
+        return versus.make(named.run("r1", lab.store), "m", "n", lab.store, tasks, **how), run, tasks
+
+    def test_two_models_are_compared_on_the_same_resamples(self, lab):
+        found, run, tasks = self.compared(lab, lambda values: 0)
+        (one,) = found.pairs
+        assert (one.dataset, one.metric, one.first == one.second) == ("d", "m", True)
+        assert not one.comparison.distinguishable
+        console = Console(file=io.StringIO(), width=100)
+        console.print(versus.render(found, tasks))
+        assert "t: M" in console.file.getvalue()
+        assert "+0.000 [+0.000, +0.000]" in console.file.getvalue().replace("\u00a0", " ")
+        assert "not to be told apart" in console.file.getvalue()
+        entries = document.collect(run, lab.store, tasks).results
+        assert [score.standing for entry in entries for score in entry.scores] == ["best", "level"]
+
+    def test_a_name_that_is_not_in_the_run_is_told(self, lab):
+        _, run, tasks = self.compared(lab, lambda values: 0)
+        with pytest.raises(UsageError, match="no model in run r1 named 'x'"):
+            versus.make(run, "m", "x", lab.store, tasks)
+
+    def test_two_without_a_score_in_common_are_not_compared(self, lab):
+        _, run, tasks = self.compared(lab, lambda values: 0)
+        for path in (lab.store.root / "scores").rglob("*.json"):
+            path.unlink()
+        with pytest.raises(UsageError, match="no score in common"):
+            versus.make(run, "m", "n", lab.store, tasks)

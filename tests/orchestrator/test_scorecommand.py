@@ -1,0 +1,85 @@
+"""`cellgauge score`, `compare` and `show --csv`, as a person types them."""
+
+import csv
+import io
+import json
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from support import make_cells
+
+
+@pytest.fixture
+def call(tmp_path, made_catalog):
+    def run(*arguments, code=0, **environment):
+        command = [sys.executable, "-m", "cellgauge", *arguments]
+        env = {**os.environ, "CELLGAUGE_CATALOG": str(made_catalog), **environment}
+        done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False, env=env)
+        assert done.returncode == code, done.stderr
+        return done
+
+    return run
+
+
+@pytest.fixture
+def embedding(tmp_path):
+    """The labels themselves, with a little noise: in an order of its own, with its cells beside it."""
+    made = make_cells()
+    values = np.eye(3)[np.arange(60) % 3] + np.random.default_rng(0).normal(0, 0.01, (60, 3))
+    order = np.random.default_rng(1).permutation(60)
+    np.save(tmp_path / "emb.npy", values[order])
+    (tmp_path / "cells.txt").write_text("\n".join(made.obs_names[order]))
+    return ["--embedding", "emb.npy", "--cells", "cells.txt", "-d", "made"]
+
+
+@pytest.mark.slow
+def test_from_a_run_over_another_task_to_work_made_elsewhere_and_back(call, embedding):
+    words = ["-m", "random", "-d", "made", "-t", "embedding", "--engine", "local", "--controls", "--json"]
+    first = json.loads(call("run", *words).stdout)
+    assert [one["control"] for one in first["controls"]].count("negative") == 3
+    assert all(score["scaled"] is not None for score in first["results"][0]["scores"])
+
+    other = json.loads(call("score", first["run"], "-t", "clustering", "--json").stdout)
+    assert [(one["model"], one["task"], one["state"]) for one in other["results"]] == [("random", "clustering", "ok")]
+    assert other["results"][0]["job"] == first["results"][0]["job"]
+
+    both = call("score", first["run"], *embedding, "--name", "mine", "--json")
+    assert "embedding: ok" in both.stderr
+    found = {one["model"]: one for one in json.loads(both.stdout)["results"]}
+    assert (found["mine"]["elsewhere"], found["random"]["elsewhere"]) == (True, False)
+    silhouette = {name: one["scores"][0] for name, one in found.items()}
+    assert silhouette["mine"]["value"] > 0.9, "rows have come to their cells"
+    assert (silhouette["mine"]["standing"], silhouette["random"]["standing"]) == ("best", "")
+
+    assert "mine is better" in call("compare", "random", "mine", COLUMNS="200").stdout
+    rows = list(csv.DictReader(io.StringIO(call("show", "--csv").stdout)))
+    assert {(one["model"], one["elsewhere"]) for one in rows} == {("mine", "True"), ("random", "False")}
+    job = found["mine"]["job"]
+    assert "made elsewhere" in call("reproduce", job, code=2).stderr
+    assert "started no model" in call("retry", code=2).stderr
+    assert "elsewhere" in call("show", job[:8]).stdout
+    again = json.loads(call("score", "--json").stdout)
+    assert {one["model"] for one in again["results"]} == {"mine", "random"}
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["--embedding", "emb.npy"], "--embedding and --dataset go together"),
+        (["--cells", "cells.txt"], "--cells and --name go with --embedding"),
+        (["--embedding", "gone.npy", "-d", "made"], "gone.npy: no such file"),
+        (["--embedding", "emb.npy", "-d", "mad"], "no dataset named 'mad'"),
+        (["--embedding", "emb.npy", "-d", "made", "--name", "a/b"], "'a/b' cannot be its name"),
+        (["--embedding", "emb.npy", "-d", "made", "-t", "clusterin"], "no task named 'clusterin'"),
+        ([], "there are no results in"),
+    ],
+)
+def test_wrong_words_are_refused_before_any_work(call, embedding, tmp_path, words, told):
+    done = call("score", *words, code=2)
+    assert told in done.stderr
+    assert "Traceback" not in done.stderr
+    assert not list(tmp_path.glob("cellgauge-results/jobs/*/*"))

@@ -1,0 +1,130 @@
+"""The plain baselines of perturbation prediction: through the command line, and against another implementation."""
+
+import importlib.util
+import json
+import subprocess
+import sys
+from types import SimpleNamespace
+
+import anndata
+import numpy as np
+import pandas as pd
+import pytest
+import scipy.sparse as sp
+
+from cellgauge_model import NotApplicable
+from cellgauge_model.contract import Condition
+from cellgauge_tasks.metrics.perturbation import Perturbed, baselines
+from support import ROOT
+
+MODELS = ("no_change", "mean_effect", "linear_effect")
+DATASET = "thp1_eccite_papalexi"
+
+
+def predict(name, cells, asked, controls, params=None):
+    """Let a shipped model predict, in this process."""
+    path = ROOT / "model-images" / name / "model.py"
+    found = importlib.util.spec_from_file_location(f"shipped_{name}", path)
+    module = importlib.util.module_from_spec(found)
+    found.loader.exec_module(module)
+    said = []
+    context = SimpleNamespace(
+        params=params or {"n_components": 10, "ridge": 0.1}, conditions=asked, training=cells, warn=said.append
+    )
+    given = anndata.AnnData(cells.X[controls], cells.obs[[]][controls], cells.var)
+    return module.predict(None, given, context), said
+
+
+def even_cells(conditions, genes=40, total=4000, seed=0):
+    """One cell a condition, each with the same total: then a mean of logarithms is the logarithm of the mean."""
+    random = np.random.default_rng(seed)
+    base = random.gamma(1.0, 1.0, genes)
+    counts = np.array(
+        [random.multinomial(total, p / p.sum()) for p in base * random.gamma(4, 0.25, (len(conditions), genes))]
+    )
+    names = [f"G{n}" for n in range(genes)]
+    var = pd.DataFrame({"gene_symbol": names, "ensembl_id": "", "feature_name": names}, index=names)
+    obs = pd.DataFrame({"condition": conditions}, index=[f"cell{n}" for n in range(len(conditions))])
+    return anndata.AnnData(sp.csr_matrix(counts.astype("float32")), obs, var)
+
+
+SEEN = ["control", *(f"G{n}" for n in range(1, 13)), "G3+G4", "ctrl+G13", "COMPOUND"]
+ASKED = {"G20": ["G20"], "G1+G21": ["G1", "G21"], "unmeasured": ["X1"]}
+TARGETS = {"G3+G4": ["G3", "G4"], "ctrl+G13": ["G13"]}
+
+
+@pytest.mark.parametrize(
+    ("name", "other"), [("no_change", "no_change"), ("mean_effect", "mean"), ("linear_effect", "linear")]
+)
+def test_a_baseline_predicts_what_another_implementation_predicts(name, other):
+    cells = even_cells(SEEN)
+    asked = [Condition(one, targets) for one, targets in ASKED.items()]
+    found, said = predict(name, cells, asked, np.arange(len(SEEN)) == 0)
+    training = Perturbed(cells.X, SEEN, "control", cells.var_names, TARGETS)
+    expected = baselines.BASELINES[other](training, ASKED)
+    assert list(found.obs["condition"]) == list(ASKED)
+    assert np.log1p(found.X) == pytest.approx(np.maximum(expected.matrix, 0), rel=1e-5, abs=1e-5)
+    told = "1 of 3 conditions target no gene that is measured and get the mean effect"
+    assert said == ([told] if name == "linear_effect" else [])
+
+
+def test_targets_are_found_by_either_kind_of_id_and_in_a_column_of_their_own():
+    cells = even_cells(SEEN)
+    control = np.arange(len(SEEN)) == 0
+    plain, _ = predict("linear_effect", cells, [Condition("a", ["G20"])], control)
+    other = cells.copy()
+    other.var_names = [f"ENSG{n:011d}" for n in range(cells.n_vars)]
+    other.obs["condition"] = [f"guide {n}" for n in range(len(SEEN))]
+    other.obs["target"] = [*SEEN[:-1], None]
+    renamed, _ = predict("linear_effect", other, [Condition("a", ["ENSG00000000020"])], control)
+    assert np.allclose(renamed.X, plain.X, rtol=1e-5)
+
+
+def test_without_targets_that_are_measured_the_linear_model_is_the_mean_effect():
+    cells = even_cells(["control", "x1", "x2"])
+    linear, said = predict("linear_effect", cells, [Condition("x3", ["x3"])], np.array([True, False, False]))
+    mean, _ = predict("mean_effect", cells, [Condition("x3", ["x3"])], np.array([True, False, False]))
+    assert np.allclose(linear.X, mean.X, rtol=1e-5)
+    assert "fewer than 2 training conditions" in said[0]
+
+
+@pytest.mark.parametrize("name", MODELS[1:])
+def test_without_conditions_to_learn_from_it_does_not_apply(name):
+    cells = even_cells(["control", "control"])
+    with pytest.raises(NotApplicable, match="no condition but the control"):
+        predict(name, cells, [Condition("a")], np.array([True, True]))
+
+
+@pytest.fixture
+def cellgauge(tmp_path):
+    def call(*words):
+        command = [sys.executable, "-m", "cellgauge", *words]
+        return subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+
+    return call
+
+
+@pytest.mark.parametrize(
+    "engine_name", [pytest.param("local", marks=pytest.mark.slow), pytest.param("docker", marks=pytest.mark.docker)]
+)
+def test_the_baselines_of_perturbation_prediction_run_and_are_told_apart(cellgauge, real_catalog, engine_name):
+    arguments = ["-m", ",".join(MODELS), "-d", DATASET, "-t", "perturbation_prediction", "--catalog", str(real_catalog)]
+    done = cellgauge("run", *arguments, "--engine", engine_name, "--json")
+    assert done.returncode == 0, done.stderr
+    cells = json.loads(done.stdout)["results"]
+    assert {one["state"] for one in cells} == {"ok"}
+    values = {}
+    for cell in cells:
+        for one in reversed(cell["scores"]):  # the mean over all genes comes first
+            values[cell["model"], one["metric"]] = one["value"]
+    assert values["mean_effect", "pearson_delta"] == pytest.approx(0.404615, abs=1e-5)
+    assert values["mean_effect", "mse"] < values["no_change", "mse"]
+    assert ("no_change", "pearson_delta") not in values, "no effect at all correlates with nothing"
+    (job,) = {cell["job"] for cell in cells if cell["model"] == "linear_effect"}
+    shown = cellgauge("show", job, "--json")
+    assert shown.returncode == 0, shown.stderr
+    assert "target no gene that is measured" in shown.stdout
+    again = cellgauge("reproduce", job, "--catalog", str(real_catalog), "--engine", engine_name)
+    assert (again.returncode, "byte for byte" in " ".join(again.stdout.split())) == (0, True), again.stderr
+    plan = cellgauge("plan", *arguments, "--engine", engine_name)
+    assert "jobs to run: 0" in " ".join(plan.stdout.split()), plan.stdout
