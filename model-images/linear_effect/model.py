@@ -29,7 +29,7 @@ def predict(model, adata, context):
     if context.training is None:
         raise NotApplicable("there are no cells of other conditions to train on")
     # Controls are among the training cells too, under the same ids.
-    perturbed = context.training[~context.training.obs_names.isin(adata.obs_names)]
+    perturbed = context.training[~context.training.obs_names.isin(adata.obs_names)].copy()
     groups = perturbed.obs.groupby("condition", observed=True).indices
     if not groups:
         raise NotApplicable("the training cells have no condition but the control")

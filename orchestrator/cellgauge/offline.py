@@ -17,7 +17,7 @@ from cellgauge.store import Store
 from cellgauge_tasks import Task
 
 TICK = 0.5
-GONE = "its output is no longer kept; run it again"
+GONE = "there is no output of it that is whole: run it again"
 
 
 Work = Callable[[], Sequence[TaskResult]]

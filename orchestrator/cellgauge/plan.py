@@ -232,9 +232,11 @@ def fields_of(job: Job) -> dict[str, str]:
     raw["params"] = dict(raw["params"])
     for one in job.datasets:
         raw[f"dataset {one.name}"] = one.view.model_dump(mode="json")
-        for name in ("training", "held_out", "level"):
-            if getattr(one, name) is not None:
-                raw[f"{name} of {one.name}"] = one.model_dump(mode="json")[name]
+        for name, more in (("training", one.training), ("held_out", one.held_out)):
+            if more:  # the rest is as in the view
+                raw[f"{name} of {one.name}"] = more.model_dump(mode="json", include={"obs", "rows"})
+        if one.level:
+            raw[f"level of {one.name}"] = one.level
     return dict(_flat("", raw))
 
 

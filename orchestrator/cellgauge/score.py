@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from cellgauge_tasks.metrics.perturbation import Perturbed
 
-LIBRARIES = ("numpy", "scipy", "scikit-learn", "igraph")
+LIBRARIES = ("numpy", "scipy", "scikit-learn", "igraph", "numba")
 Obs = Callable[[], "pd.DataFrame | Perturbed"]
 """Of a prediction, the cells that it is compared with."""
 Masks = Callable[[], "dict[str, NDArray[np.bool_]]"]
@@ -93,6 +93,10 @@ def all_of(
         return outputs.embedding(output, name, cells)
 
     @functools.cache
+    def repeated() -> float:
+        return details.repeated(embedding())
+
+    @functools.cache
     def space() -> Space:
         return shared(embedding(), [(task, known[0]) for (_, task), known in zip(scorings, truths, strict=True)])
 
@@ -102,7 +106,7 @@ def all_of(
         told: dict[str, Any] = {"run": run_id, "output": record.output_of(scoring.dataset)}
         scored = run(scoring, record, task, space, *known)
         if scored.result.state == "ok":
-            told["repeated"] = details.repeated(embedding())
+            told["repeated"] = repeated()
         found.append(keep(scored, store, **told))
     return found
 

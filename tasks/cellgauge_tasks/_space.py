@@ -41,10 +41,11 @@ class Neighbors(NamedTuple):
 class Space:
     """Cells as points. A cell is never its own neighbour.
 
-    Up to `MOST_EXACT` cells everything is exact. All pairs of more would take hours (400,000 cells four times as long
-    as 200,000), so beyond:
+    Up to `MOST_EXACT` cells everything is exact. All pairs of a million cells x 512 would take more than two hours of
+    one core, and their neighbours more memory than the cells. So beyond, at about half an hour for a million:
 
-    - mean distances are those to cells drawn from each group, `sampled` of them, and `mean_error` tells how far off;
+    - mean distances are those to cells drawn from each group, `sampled` of them at most, and `mean_error` tells how far
+      off they may be;
     - `neighbors(k, sampled=True)` are exact, among all cells, but only those of drawn cells, `queries`. A mean over
       them of a score per cell is unbiased: use these wherever a score is such a mean;
     - `neighbors(k)` are of every cell, which a graph needs, but looked for in the nearest parts of the space only;
@@ -68,8 +69,9 @@ class Space:
     def __init__(self, embedding: Any, *, seed: int = 42, device: str | None = None) -> None:
         values = _as_floats(embedding)
         self.seed, self.device = seed, device
-        self._rows: tuple[Embedding, NDArray[np.bool_]] | None = None
-        self._values: Embedding | None = values
+        self._whole = values
+        self._rows: slice | NDArray[np.int64] = slice(None)
+        self._cut: Embedding | None = values
         self._length = len(values)
         self._largest = _largest(values)
         self._parts: dict[bytes, Space] = {}
@@ -89,10 +91,7 @@ class Space:
     @property
     def values(self) -> Embedding:
         """Shape (cells, dimensions), float32 or float64."""
-        if self._values is not None:
-            return self._values
-        assert self._rows is not None  # noqa: S101 - a part has one of both
-        return self._rows[0][self._rows[1]]
+        return self._whole[self._rows] if self._cut is None else self._cut
 
     def __len__(self) -> int:
         return self._length
@@ -106,11 +105,11 @@ class Space:
             return self
         key = np.packbits(kept).tobytes()
         if key not in self._parts:
-            part = self._parts[key] = Space(self.values[:0], seed=self.seed, device=self.device)
+            part = self._parts[key] = Space(self._whole[:0], seed=self.seed, device=self.device)
             part._length, part._largest = int(np.count_nonzero(kept)), self._largest
-            part._rows = self.values, kept.copy()
-            # The parts of a large embedding together would be another one: small ones are cut out when needed.
-            part._values = self.values[kept] if 2 * len(part) > len(self) else None
+            part._whole, part._rows = self._whole, np.arange(len(self._whole))[self._rows][kept]
+            # All parts together would be another copy: small ones are cut out whenever they are needed.
+            part._cut = part._whole[part._rows] if 2 * len(part) > len(self._whole) else None
         return self._parts[key]
 
     def once(self, name: str, make: Callable[[], Kept]) -> Kept:

@@ -107,6 +107,17 @@ class TestSeals:
         assert check.check(spec_of(path), path, "0" * 64, stamp(path), seals) == first
         assert seal.read_bytes() == good
 
+    def test_what_was_found_before_it_was_asked_whether_it_is_tidy_is_found_anew(self, tmp_path, made):
+        path, seals = tmp_path / "data.h5ad", tmp_path / "seals"
+        made.write_h5ad(path)
+        first = check.check(spec_of(path), path, "0" * 64, stamp(path), seals)
+        (seal,) = seals.iterdir()
+        seal.write_text(
+            json.dumps({key: value for key, value in json.loads(seal.read_text()).items() if key != "tidy"})
+        )
+        assert check.check(spec_of(path), path, "0" * 64, stamp(path), seals) == first
+        assert first.tidy
+
     def test_a_bad_file_leaves_no_seal(self, tmp_path, made):
         path = tmp_path / "data.h5ad"
         made.write_h5ad(path)

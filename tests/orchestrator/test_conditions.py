@@ -6,7 +6,7 @@ import pytest
 
 from cellgauge.data import conditions
 from cellgauge.specs import Split
-from screen import CONDITIONS, CONTROL, ROLES, make_screen, screen
+from knockouts import CONDITIONS, CONTROL, ROLES, make_screen, screen
 
 
 def table(names, level="cells", **columns):

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import anndata
 import h5py
+import numpy as np
 import pandas as pd
 import pytest
 
@@ -28,13 +29,21 @@ LONG = 6
 
 def greedy(task, choice):
     """A model that asks for every role which that task lets it have, together with those before."""
-    verbs = {task.verb: {"scope": "cell"}} if task.verb == "embed" else {"predict": {"level": "cells"}}
+    verbs = {task.verb: {"scope": "cell", "unseen_targets": True, "combinations": True}}
     asking = lambda roles: made_model(obs_roles=roles, verbs=verbs, organisms=["any"]).spec  # noqa: E731
     allowed = []
     for role in choice.spec.obs:
         if not plan.why_not(asking([*allowed, role]), choice, task):
             allowed.append(role)
     return asking(allowed)
+
+
+def views_of(task, choice):
+    """What a greedy model gets; of one that predicts, what is held out from it is none of it."""
+    if task.verb == "embed":
+        return [plan.view(greedy(task, choice), choice)]
+    item = plan.item(greedy(task, choice), choice, task.verb, split=task.split)
+    return [item.view, item.training]
 
 
 @pytest.fixture(scope="module")
@@ -49,11 +58,13 @@ def cases(real_datasets, tmp_path_factory):
     """Each view that some task leads to, with its dataset and the task."""
     cache, found = Cache(tmp_path_factory.mktemp("views")), {}
     for dataset in real_datasets.values():
-        choice = plan.DatasetChoice.of(dataset)
+        choice = plan.DatasetChoice.of(dataset, find().values())
         for task in find().values():
+            if task.verb == "predict" and plan.why_not(greedy(task, choice), choice, task):
+                continue
             if all(role in dataset.spec.obs for role in task.roles):
-                shown = plan.view(greedy(task, choice), choice)
-                found[shown.id, task.name] = (dataset, task, shown, view.write(dataset, shown, cache))
+                for shown in views_of(task, choice):
+                    found[shown.id, task.name] = (dataset, task, shown, view.write(dataset, shown, cache))
     assert len({dataset.spec.name for dataset, *_ in found.values()}) >= 12
     return found
 
@@ -90,9 +101,10 @@ def surely(seen, answer):
 def test_no_column_nor_two_together_tell_what_is_scored(cases):
     looked = 0
     for dataset, task, shown, path in cases.values():
-        scored = {dataset.spec.obs[role] for role in task.roles}
+        scored = {dataset.spec.obs[role] for role in plan.showing.hidden(task)}
         assert not scored & set(shown.obs.values()), (dataset.spec.name, task.name)
-        answers = view.annotations(dataset, shown, {role: dataset.spec.obs[role] for role in task.roles})
+        hidden = plan.showing.hidden(task)
+        answers = view.annotations(dataset, shown, {role: dataset.spec.obs[role] for role in hidden})
         seen = anndata.read_h5ad(path).obs.loc[answers.index]
         for role in answers:
             if answers[role].value_counts(normalize=True).max() >= 0.95:
@@ -106,13 +118,19 @@ def test_no_column_nor_two_together_tell_what_is_scored(cases):
     assert looked > 10
 
 
-def secrets_of(dataset, source, granted):
-    """What must not reach a model: cell ids, and names and values of what it was not granted."""
+def secrets_of(dataset, source, granted, seen):
+    """What must not reach a model: cell ids, names and values of what it was not granted, and values of cells unseen.
+
+    Parameters
+    ----------
+    seen
+        The obs of its view.
+    """
     found = {str(name) for name in source.obs_names} | {*source.uns, *source.obsm, *source.obsp, *source.varm}
     found |= {column for column in source.obs if column not in granted.values()} - {*granted}
-    for column in [one for one in source.obs if one not in granted.values() and source.obs[one].dtype.kind in "OU"]:
+    for column in [one for one in source.obs if source.obs[one].dtype.kind in "OU"]:
         found |= {str(one) for one in source.obs[column].dropna().unique()}
-    shown = {str(one) for column in granted.values() for one in source.obs[column].dropna().unique()}
+    shown = {str(one) for role in seen for one in seen[role].dropna().unique()}
     there_by_right = "\n".join([*granted, *shown])
     return {one for one in found if len(one) >= LONG and one not in there_by_right}
 
@@ -127,7 +145,7 @@ def test_no_byte_of_a_view_tells_a_barcode_a_label_or_a_column(cases):
         # The names of genes and what was granted are there by right, and may be the name of a perturbation too. After
         # a name HDF5 may store a number that looks like a letter.
         left = "\n".join(one for one in words if one not in by_right and one[:-1] not in by_right)
-        for secret in secrets_of(dataset, source, shown.obs):
+        for secret in secrets_of(dataset, source, shown.obs, found.obs):
             looked_for += 1
             there = secret in left if secret.isascii() else secret.encode() in content
             assert not there, (dataset.spec.name, secret)
@@ -137,7 +155,8 @@ def test_no_byte_of_a_view_tells_a_barcode_a_label_or_a_column(cases):
 def test_what_else_reaches_a_model_tells_none_of_it_either(cases, tmp_path):
     """Its request, the names and times of its files, and what the engine is asked to start."""
     looked_for, views = 0, {path: case for case in cases.values() for path in case[3:]}
-    for number, (dataset, task, shown, path) in enumerate(views.values()):
+    embedded = [case for case in views.values() if case[1].verb == "embed"]
+    for number, (dataset, task, shown, path) in enumerate(embedded):
         name, place = dataset.spec.name, tmp_path / str(number)
         place.mkdir()
         given = Given(Item(name, f"{name}.h5ad"), {f"{name}.h5ad": path}, view.cells(dataset, shown))
@@ -150,7 +169,30 @@ def test_what_else_reaches_a_model_tells_none_of_it_either(cases, tmp_path):
         assert set(there) == {"input", f"input/{name}.h5ad", "input/request.json", "output", "scratch"}
         told = "\n".join([*there, (launch.input / "request.json").read_text()])
         told += "\n".join(str(value) for name, value in vars(launch).items() if not isinstance(value, Path))
-        for secret in secrets_of(dataset, anndata.read_h5ad(dataset.path), shown.obs):
+        for secret in secrets_of(dataset, anndata.read_h5ad(dataset.path), shown.obs, anndata.read_h5ad(path).obs):
             looked_for += 1
             assert secret not in told.replace(name, ""), (name, secret)
     assert looked_for > 8_000
+
+
+def test_of_the_conditions_held_out_no_cell_and_no_count_is_shown(cases):
+    """Of every real screen; that they can be asked for at all, a model has to be told their names."""
+    looked_for, screens = 0, [case for case in cases.values() if case[1].verb == "predict"]
+    for dataset, _, shown, path in screens:
+        source, found = anndata.read_h5ad(dataset.path), anndata.read_h5ad(path)
+        rows = shown.rows.model_copy(update={"only": {}, "held_out": True})
+        hidden = view.cells(dataset, shown.model_copy(update={"rows": rows}))
+        ids = dict(zip(view.opaque(source.obs_names, dataset.sha256), range(source.n_obs), strict=True))
+        held = source[[ids[one] for one in hidden]]
+        names = set(held.obs[dataset.spec.obs["perturbation"]].astype(str))
+        assert len(names) >= 4
+        assert dataset.spec.control not in names
+        assert not set(hidden) & set(found.obs_names)
+        for role in found.obs:
+            assert not names & set(found.obs[role].astype(str)), role
+        many = np.asarray((held.X > 0).sum(axis=1)).ravel() >= 10  # fewer may be the same by chance
+        counts = {row.tobytes() for row in held.X[many].toarray().astype("float32")}
+        looked_for += len(counts)
+        assert not counts & {row.tobytes() for row in found.X.toarray()}
+    assert len(screens) == 4
+    assert looked_for > 4_000

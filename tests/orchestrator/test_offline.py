@@ -77,7 +77,7 @@ def test_a_job_that_failed_or_is_gone_is_not_passed_over(lab):
     (path,) = (lab.store.root / "jobs").rglob("cells.txt")
     path.unlink()
     (result,), shown = again(lab, prepared, {"size": task("size", size)})
-    assert (result.state, result.reason) == ("cancelled", "its output is no longer kept; run it again")
+    assert (result.state, result.reason) == ("cancelled", "there is no output of it that is whole: run it again")
     assert shown.results[0].state == "cancelled"
 
 

@@ -14,8 +14,8 @@ from cellgauge.pantry import Pantry
 from cellgauge.specs import HeldOut, Plan, Rows, Split
 from cellgauge_model import contract
 from cellgauge_tasks import Score, Task, find
+from knockouts import CONDITIONS, CONTROL, ROLES, make_screen, predict_means, screen, screen_spec, write_prediction
 from lab import finished, scored
-from screen import CONDITIONS, CONTROL, ROLES, make_screen, predict_means, screen, screen_spec, write_prediction
 from support import made_model
 
 TASK = find()["perturbation_prediction"]

@@ -30,6 +30,22 @@ def test_a_good_prediction_has_a_shape(folder):
     assert predictions.check(folder, ITEM, GENES) == (3, 2)
 
 
+def test_a_good_prediction_is_read_as_it_is(folder):
+    prediction(
+        folder, conditions=["c2", "c1", "c1"], genes=["G2"], matrix=np.array([[0.5], [-1], [2]], dtype="float32")
+    )
+    found = predictions.read(folder, ITEM, GENES)
+    assert (found.conditions, found.genes, found.matrix.ravel().tolist()) == (["c2", "c1", "c1"], ["G2"], [0.5, -1, 2])
+
+
+def test_of_means_each_condition_has_one_row(folder):
+    prediction(folder, conditions=["c2", "c1", "c1"])
+    with pytest.raises(ContractViolation, match="condition 'c1' has several rows, of which one is its mean"):
+        predictions.check(folder, ITEM, GENES, "means")
+    prediction(folder, conditions=["c2", "c1"])
+    assert predictions.check(folder, ITEM, GENES, "means") == (2, 2)
+
+
 @pytest.mark.parametrize(
     ("fields", "words"),
     [

@@ -10,7 +10,7 @@ from cellgauge.score import failed
 from cellgauge.scorers import Scorers
 from cellgauge.specs import ItemRecord
 from cellgauge_model import contract
-from cellgauge_tasks import Score
+from cellgauge_tasks import Score, Space
 from lab import scored, task
 from support import a_scoring, embed_view, made_record
 
@@ -121,6 +121,28 @@ def test_a_missing_part_of_an_output_is_no_fault_of_the_model_and_is_made_again(
     lab.run(prepared)
     assert path.exists()
     assert lab.document(prepared).complete
+
+
+def test_all_tasks_of_an_output_share_one_space_and_its_repeated_rows_are_counted(lab):
+    heard = []
+
+    def hear(embedding, obs, *, seed):
+        heard.append(embedding)
+        return [Score("x", 1.0, len(embedding))]
+
+    def constant(launch):
+        embed_view(launch)
+        for item in contract.read_request(launch.input).items:
+            path = launch.output / item.name / "embedding.npy"
+            np.save(path, np.zeros_like(np.load(path)))
+        return 0
+
+    prepared = lab.prepare(tasks={"t": task("t", hear), "u": task("u", hear)}, datasets=("d", "e"))
+    lab.run(prepared, constant)
+    assert len({id(one) for one in heard}) == 2
+    assert {type(one) for one in heard} == {Space}
+    for entry in lab.document(prepared).results:
+        assert (entry.repeated, entry.flags) == (pytest.approx(59 / 60), ("repeated_rows",))
 
 
 def test_a_bug_at_one_job_stops_no_other(lab):

@@ -55,6 +55,9 @@ def test_from_a_run_over_another_task_to_work_made_elsewhere_and_back(call, embe
     assert silhouette["mine"]["value"] > 0.9, "rows have come to their cells"
     assert (silhouette["mine"]["standing"], silhouette["random"]["standing"]) == ("best", "")
 
+    status = json.loads(call("status", json.loads(both.stdout)["run"], "--json").stdout)
+    assert (status["state"], status["scored"], status["results"], status["done"]) == ("complete", 2, 2, 2)
+
     assert "mine is better" in call("compare", "random", "mine", COLUMNS="200").stdout
     rows = list(csv.DictReader(io.StringIO(call("show", "--csv").stdout)))
     assert {(one["model"], one["elsewhere"]) for one in rows} == {("mine", "True"), ("random", "False")}

@@ -185,6 +185,26 @@ def test_describe_prints_the_manifest(call):
     assert json.loads(done.stdout) == {"name": "tried", "params": {"how": {"type": "string", "default": "well"}}}
 
 
+def test_a_selftest_gives_a_model_that_predicts_cells_to_train_on(tmp_path):
+    (tmp_path / "model.yaml").write_text(MANIFEST)
+    lines = [
+        "import anndata, numpy, pandas",
+        "from cellgauge_model import serve",
+        "def predict(model, adata, context):",
+        "    assert [len(one.targets) for one in context.conditions] == [0, 1]",
+        "    assert set(context.training.obs['condition']) == {'control', 'G2', 'G3'}",
+        "    controls = context.training[context.training.obs_names.isin(adata.obs_names)]",
+        "    assert set(controls.obs['condition']) == {'control'} and (controls.X != adata.X).nnz == 0",
+        "    obs = pandas.DataFrame({'condition': [one.id for one in context.conditions]}, index=['a', 'b'])",
+        "    return anndata.AnnData(numpy.ones((2, adata.n_vars)), obs, adata.var)",
+        "serve(predict=predict)",
+    ]
+    (tmp_path / "model.py").write_text("\n".join(lines))
+    command = [sys.executable, "-W", "ignore", str(tmp_path / "model.py"), "selftest"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (done.returncode, "selftest of predict passed" in done.stderr) == (0, True), done.stderr
+
+
 def test_selftest_passes_with_the_manifests_defaults(call):
     done, _ = call("selftest")
     assert (done.returncode, "selftest of embed passed" in done.stderr) == (0, True)

@@ -1,5 +1,7 @@
 """Wrong input: a wrong number is worse than none."""
 
+from itertools import pairwise
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -111,3 +113,21 @@ def test_constant_cells_give_numbers_or_none(truth, constant):
     assert np.isfinite([one.value for one in found]).all()
     with pytest.raises(NotApplicable, match="no counts"):
         score(truth, Perturbed(matrix * 0, truth.conditions, "ctrl", truth.genes))
+
+
+@UNDEFINED
+@pytest.mark.parametrize("form", [np.asarray, sp.csr_matrix])
+def test_nothing_that_is_given_is_changed(truth, prediction, form):
+    given = []
+    for one in (prediction, truth):
+        matrix = form(one.matrix)
+        if form is sp.csr_matrix:  # columns of each row from last to first
+            order = np.concatenate([np.arange(*pair)[::-1] for pair in pairwise(matrix.indptr.tolist())])
+            matrix = sp.csr_matrix((matrix.data[order], matrix.indices[order], matrix.indptr), shape=matrix.shape)
+            for part in (matrix.data, matrix.indices, matrix.indptr):
+                part.setflags(write=False)
+        else:
+            matrix.setflags(write=False)
+        given.append(Perturbed(matrix, one.conditions, "ctrl", one.genes))
+    expected = [one.value for one in score(prediction, truth)]
+    assert [one.value for one in score(*given)] == pytest.approx(expected, abs=1e-9)

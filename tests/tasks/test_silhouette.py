@@ -6,6 +6,7 @@ from sklearn.metrics.pairwise import cosine_distances
 import made
 import oracles
 from cellgauge_tasks import NotApplicable, Space
+from cellgauge_tasks._resample import Resamples
 from cellgauge_tasks.metrics import silhouette
 from cellgauge_tasks.metrics.silhouette import (
     bras,
@@ -18,6 +19,7 @@ from cellgauge_tasks.metrics.silhouette import (
 )
 
 CELLS = made.cells()
+MANY = made.mixture(2000, 16)
 POINTS = CELLS.points
 LABELS, BATCHES = (CELLS.obs[role].to_numpy(dtype=str) for role in ("cell_type", "batch"))
 
@@ -182,3 +184,42 @@ class TestIsolated:
 
 def test_a_space_does():
     assert silhouette_label(Space(POINTS), LABELS) == silhouette_label(POINTS, LABELS)
+
+
+class TestVeryManyCells:
+    """Distances are those to drawn cells then; here of few cells, so that exact ones are known."""
+
+    @pytest.fixture
+    def exact(self):  # asked for before `space`, and so exact
+        return silhouette.label_widths(MANY.points, MANY.obs["cell_type"].to_numpy(dtype=str))
+
+    @pytest.fixture
+    def space(self, monkeypatch):
+        monkeypatch.setattr("cellgauge_tasks._space.MOST_EXACT", 500)
+        monkeypatch.setattr("cellgauge_tasks.pairs.landmarks.REFERENCES", 100)
+        return Space(MANY.points)
+
+    def test_are_right_within_their_error_which_the_interval_holds(self, exact, space):
+        labels = MANY.obs["cell_type"].to_numpy(dtype=str)
+        part = silhouette.label_widths(space, labels)
+        assert exact.error() == 0
+        assert 0 < part.error() < 0.02
+        assert part.value() != exact.value()
+        assert part.value() == pytest.approx(exact.value(), abs=2 * part.error())
+        draws = Resamples(len(labels), draws=50)
+        spread = part.replicates(draws).std()
+        assert spread > part.error()
+        assert spread == pytest.approx(np.hypot(exact.replicates(draws).std(), part.error()), rel=0.05)
+
+    def test_of_isolated_labels_have_errors_too(self, space):
+        labels, batches = (MANY.obs[role].to_numpy(dtype=str) for role in ("cell_type", "batch"))
+        part = isolated_widths(space, labels, batches)
+        assert part.error() > 0
+        assert (np.isnan(part.errors) == np.isnan(part.values)).all()
+
+    def test_batches_are_exact_where_each_type_is_small_enough(self, space):
+        labels = np.array([f"t{n % 8}" for n in range(2000)])
+        batches = MANY.obs["batch"].to_numpy(dtype=str)
+        part = silhouette.batch_widths(space, labels, batches)
+        assert part.error() == 0
+        assert part.value() == pytest.approx(silhouette_batch(MANY.points, labels, batches), abs=1e-9)

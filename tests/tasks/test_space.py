@@ -262,6 +262,35 @@ def test_no_more_threads_are_used_than_granted(monkeypatch):
     assert granted() == 1
 
 
+class TestDevice:
+    """The processor as torch's device does what a GPU would."""
+
+    @pytest.fixture(autouse=True)
+    def torch(self):
+        return pytest.importorskip("torch", reason="torch, an extra that computes on GPUs, is not installed")
+
+    @pytest.mark.parametrize("name", ["normal", "float32", "offset", "tight labels", "copies", "constant", "two cells"])
+    def test_a_device_gives_the_same(self, name):
+        values = INPUTS[name]
+        k, groups = min(K, len(values) - 1), LABELS[: len(values)]
+        here, there = Space(values), Space(values, device="cpu")
+        for one in (here, there):
+            one.expect(neighbors=k, groups=[groups])
+        np.testing.assert_array_equal(there.neighbors(k).indices, here.neighbors(k).indices)
+        np.testing.assert_allclose(there.neighbors(k).distances, here.neighbors(k).distances, rtol=1e-6)
+        np.testing.assert_allclose(there.mean_distances(groups), here.mean_distances(groups), rtol=1e-6)
+
+    def test_a_device_that_is_not_there_is_told(self):
+        with pytest.raises(ValueError, match="cannot use device 'nowhere'"):
+            Space(NORMAL[:10], device="nowhere").neighbors(2)
+
+
+def test_a_device_needs_torch(monkeypatch):
+    monkeypatch.setitem(sys.modules, "torch", None)
+    with pytest.raises(ValueError, match="pip install torch"):
+        Space(NORMAL[:10], device="cuda").neighbors(2)
+
+
 class TestManyCells:
     """More than all pairs of which are computed; here few are many."""
 

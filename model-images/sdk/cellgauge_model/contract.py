@@ -28,7 +28,7 @@ EMBEDDING = "embedding.npy"
 CELLS = "cells.txt"
 """The cell id of each row of the embedding, one a line."""
 PREDICTION = "prediction.h5ad"
-"""Rows are predicted cells or condition means; obs has `condition`; var is named as in the input."""
+"""Rows are predicted cells or condition means, as counts; obs has `condition`; var is named as in the input."""
 PROGRESS = "progress.jsonl"
 """In the output folder: one JSON object a line, for whoever watches."""
 
@@ -71,7 +71,8 @@ class Item:
     data: str
     """The `.h5ad`, relative to the input folder. For `predict`: the control cells."""
     training: Optional[str] = None
-    """For `predict`: cells to train on, with a `condition` column in obs, relative to the input folder."""
+    """For `predict`: cells to train on, with a `condition` column in obs, relative to the input folder. The control cells
+    are among them, under the same ids; of the conditions that are asked for there is none."""
     conditions: List[Condition] = field(default_factory=list)
     """For `predict`: what to predict."""
 

@@ -34,7 +34,8 @@ def serve(*, load: Optional[Load] = None, embed: Optional[Verb] = None, predict:
         `embed(model, adata, context)` returns an array of shape (cells, dimensions) in the order of `adata`, or a
         pair (array, cell ids).
     predict
-        `predict(model, adata, context)` gets control cells and returns an AnnData whose obs has `condition`.
+        `predict(model, adata, context)` gets control cells, and in `context` cells to train on and which conditions are
+        asked for; it returns an AnnData of counts whose obs has `condition`.
     """
     verbs = {name: function for name, function in (("embed", embed), ("predict", predict)) if function}
     asked = sys.argv[1] if len(sys.argv) > 1 else ""

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from cellgauge.offline import Todo
     from cellgauge.pipeline import Prepared, Reuse, Site
     from cellgauge.settings import Settings
-    from cellgauge.specs import Asked, Run, State
+    from cellgauge.specs import Asked, Run, State, TaskResult
     from cellgauge.store import Store
     from cellgauge.worker import Kit
 
@@ -51,11 +51,12 @@ def perform(
     if run_id:  # detached: others may ask for it from now on
         kept.keep_run(begun)
     failures: dict[str, tuple[State, str]] = {}
-    with _written_down(begun, kept, failures):
+    with written_down(begun, kept, failures):
         prospect = _look_ahead(begun, asked, chosen, engine, kept)
-    with _written_down(prospect.run, kept, failures):
+    with written_down(prospect.run, kept, failures):
         _evaluate(prospect, _kit(prospect, chosen), events, failures)
-        fill(_controls(prospect, chosen), chosen.scorers, kept, prospect.run.id)
+        for _ in fill(_controls(prospect, chosen), chosen.scorers, kept, prospect.run.id):
+            pass
         ended = prospect.run.model_copy(update={"ended": store.now_utc(), "failures": failures})
         found = document.collect(ended, kept, prospect.prepared.tasks)
         kept.keep_run(ended.model_copy(update={"outcome": "complete" if found.complete else "incomplete"}))
@@ -94,7 +95,7 @@ def _words() -> list[str]:
 
 
 @contextmanager
-def _written_down(run: "Run", kept: "Store", failures: "dict[str, tuple[State, str]]") -> Iterator[None]:
+def written_down(run: "Run", kept: "Store", failures: "dict[str, tuple[State, str]]") -> Iterator[None]:
     """Write down of a run that others know of how it ended, where it does not come to its end."""
     from cellgauge import store
     from cellgauge.errors import Interrupted, StorageError
@@ -179,8 +180,15 @@ def _controls(prospect: Prospect, chosen: "Settings") -> "list[Todo]":
     return offline.of_controls(prepared.plan.controls, bench, refresh=prospect.asked.refresh)
 
 
-def fill(todo: "Sequence[Todo]", workers: int, store: "Store", run: str) -> None:
-    """Score what starts no model, and say of each what became of it.
+def fill(
+    todo: "Sequence[Todo]", workers: int, store: "Store", run: str, *, small: bool = False
+) -> "Iterator[TaskResult]":
+    """Score what starts no model, say of each what became of it, and yield it.
+
+    Parameters
+    ----------
+    small
+        True: it is done right here, since to start a process takes longer than to score a thousand cells.
 
     Raises
     ------
@@ -197,11 +205,11 @@ def fill(todo: "Sequence[Todo]", workers: int, store: "Store", run: str) -> None
         return
     cancel = Cancel()
     catch(cancel)
-    # A single output right here: to start a process takes longer than to score a thousand cells.
-    scorers = Scorers(min(len(todo), workers)) if len(todo) > 1 else Here()
+    scorers = Here() if small else Scorers(min(len(todo), workers))
     for one in offline.fill(todo, scorers, store, run, cancel):
         what = f"{one.scoring.control or one.scoring.model} on {one.scoring.dataset}: {one.scoring.task}"
         say(f"{what}: {one.state.replace('_', ' ')}{': ' + one.reason if one.reason else f', {one.seconds:.1f} s'}")
+        yield one
     if cancel.asked:
         raise Interrupted("stopped on request", "What was scored is kept; the same command goes on from there.")
 

@@ -12,12 +12,18 @@ from cellgauge.cli import options, setup
 from cellgauge.cli.output import out, say, show_json
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
+    from cellgauge.evaluate import Progress
+    from cellgauge.pipeline import Reuse
     from cellgauge.settings import Settings
-    from cellgauge.specs import Dataset, Job, Plan, Run
+    from cellgauge.specs import Dataset, Job, Plan, Run, TaskResult
     from cellgauge.store import Store
     from cellgauge_tasks import Task
+
+
+SMALL = 5000
+"""Cells of an output that is scored without a process of its own: Ctrl-C has to wait for it."""
 
 
 def score(
@@ -119,7 +125,7 @@ def _taken_in(
     values, told = elsewhere.ordered(elsewhere.read(path, key, cells), dataset)
     if told:
         say(told)
-    return elsewhere.keep(values, label, dataset, store, seed=seed, run=run).job
+    return elsewhere.keep(values, label, dataset, store, seed=seed, run=run, told=told).job
 
 
 def _planned(
@@ -151,34 +157,60 @@ def _done(
     as_json: bool,
 ) -> int:
     """Score what a plan says, keep it as a run, and show it; return the exit code."""
-    import cellgauge
-    from cellgauge import offline, pipeline
+    from cellgauge import events, offline, pipeline
     from cellgauge.cli import perform
     from cellgauge.report import document, table
-    from cellgauge.specs import Run
     from cellgauge.store import now_utc
 
     reuse = pipeline.reusable(made, store)
+    reuse = pipeline.Reuse(reuse.jobs) if refresh else reuse
     cache = setup.cache(chosen)
     bench = offline.Bench(data, tasks, store, id, (cache.root, *cache.shared))
-    todo = offline.of_jobs(made, pipeline.Reuse(reuse.jobs) if refresh else reuse, bench)
-    todo += offline.of_controls(made.controls, bench, refresh=refresh)
-    begun = Run(
-        id=id,
-        command=shlex.join(["cellgauge", *sys.argv[1:]]),
-        started=now_utc(),
-        engine=before.engine if before else "elsewhere",
-        places=before.places if before else {"catalog": [str(path.absolute()) for path in chosen.catalog]},
-        plan=made,
-        cellgauge=cellgauge.__version__,
-    )
-    perform.fill(todo, chosen.scorers, store, id)
-    ended = begun.model_copy(update={"ended": now_utc()})
-    found = document.collect(ended, store, tasks)
-    store.keep_run(ended.model_copy(update={"outcome": "complete" if found.complete else "incomplete"}))
+    todo = offline.of_jobs(made, reuse, bench) + offline.of_controls(made.controls, bench, refresh=refresh)
+    begun = _begun(made, id, before, chosen)
+    store.keep_run(begun)
+    with perform.written_down(begun, store, {}):
+        small = len(todo) == 1 and all(one.n_cells <= SMALL for one in data.values())
+        happening = _happening(made, reuse, store, perform.fill(todo, chosen.scorers, store, id, small=small))
+        for _ in events.record(happening, begun, [store.run_file(id, "events.jsonl")]):
+            pass
+        ended = begun.model_copy(update={"ended": now_utc()})
+        found = document.collect(ended, store, tasks)
+        store.keep_run(ended.model_copy(update={"outcome": "complete" if found.complete else "incomplete"}))
     if as_json:
         show_json(found)
     else:
         out.print(table.render(found, tasks))
         out.print(f"results: {store.root.absolute()}  (again: cellgauge show {id})", soft_wrap=True)
     return 0 if found.complete else 1
+
+
+def _begun(made: "Plan", id: str, before: "Run | None", chosen: "Settings") -> "Run":
+    import cellgauge
+    from cellgauge import owner
+    from cellgauge.specs import Run
+    from cellgauge.store import now_utc
+
+    return Run(
+        id=id,
+        command=shlex.join(["cellgauge", *sys.argv[1:]]),
+        started=now_utc(),
+        engine=before.engine if before else "elsewhere",
+        owner=owner.me().token,
+        places=before.places if before else {"catalog": [str(path.absolute()) for path in chosen.catalog]},
+        plan=made,
+        cellgauge=cellgauge.__version__,
+    )
+
+
+def _happening(made: "Plan", reuse: "Reuse", store: "Store", results: "Iterator[TaskResult]") -> "Iterator[Progress]":
+    """Tell of all that is in the table as a run does, so that `status` counts it."""
+    from cellgauge.evaluate import Finished, Scored
+
+    for job in made.jobs:
+        if record := store.intact(job.id):
+            yield Finished(record, reused=True)
+    for scoring in made.scorings:
+        if scoring.id in reuse.scorings and (result := store.intact_result(scoring.id)):
+            yield Scored(result, reused=True)
+    yield from (Scored(one, reused=False) for one in results if one.scoring.control is None)

@@ -24,6 +24,8 @@ class Nearest:
 
     def __init__(self, points: int, keep: int) -> None:
         self.keep = keep
+        self.by_number = True
+        """Whether of equally near ones those of the lowest number are kept."""
         self._room = keep + max(64, keep // 2)
         self._keys: Keys = np.full((points, self._room), NOTHING)
         self._count = np.zeros(points, dtype=np.int64)
@@ -63,6 +65,11 @@ class Nearest:
         for points, keys in parts:
             while len(points):
                 points, keys = self._append(points, keys)
+
+    def put(self, points: slice, numbers: NDArray[np.int64], squares: Squares) -> None:
+        """Set what was found elsewhere, of equally near ones any: both of shape (points, kept)."""
+        self.by_number = False
+        self._keys[points, : self.keep] = _keys(squares, numbers)
 
     def _append(self, points: NDArray[np.int64], keys: Keys) -> Part:
         """Append as many candidates as there is room for, and give back the rest."""

@@ -67,9 +67,10 @@ class Ranking:
         order = np.argsort(squares, axis=1, kind="stable")[:, : self.wanted]
         numbers, squares = np.take_along_axis(numbers, order, axis=1), np.take_along_axis(squares, order, axis=1)
         if 0 < self.nearest.keep < len(self.others) - 1:
-            # Zeros are exact, and so is their order.
+            # Zeros are exact, so those of the lowest numbers are there.
             doubtful = squares[:, -1] >= farthest - self.points.error(farthest, self.cells[rows])
-            for row in np.flatnonzero(doubtful & (farthest > 0)):
+            sure = (farthest == 0) & self.nearest.by_number
+            for row in np.flatnonzero(doubtful & ~sure):
                 numbers[row], squares[row] = self._searched(self.cells[rows.start + row])
         return Ranked(numbers, squares)
 

@@ -35,13 +35,26 @@ class Sums:
         return slim(codes, self.bounds, self.distinct.weight[block.at])
 
     def parts(self, distances: Squares, rows: Block, columns: Block) -> list[Part]:
-        """Sum the distances of two blocks, both ways; of a block with itself once."""
-        touched, members = self._members[columns.at.start]
-        found = [(touched, rows.at, run_sums(members, distances.T))]
+        """Sum the distances of two blocks, which are overwritten, both ways; of a block with itself once.
+
+        A typical distance is taken off each and added again in float64: small numbers lose fewer digits.
+        """
+        typical = np.median(distances[0])
+        distances -= typical
+        found = [self._part(columns, rows.at, distances.T, float(typical))]
         if rows is not columns:
-            touched, members = self._members[rows.at.start]
-            found.append((touched, columns.at, run_sums(members, distances)))
+            found.append(self._part(rows, columns.at, distances, float(typical)))
         return found
+
+    def _part(self, block: Block, points: slice, distances: Squares, typical: float) -> Part:
+        touched, members = self._members[block.at.start]
+        found = run_sums(members, distances)
+        found += typical * members.sum(axis=0, dtype=np.float64)[:, None]
+        return touched, points, found
+
+    def members(self, block: Block) -> tuple[Codes, Squares]:
+        """Give the columns of the groups that a block has, and how often its points are in them."""
+        return self._members[block.at.start]
 
     def add(self, parts: Sequence[Part]) -> None:
         for touched, points, some in parts:

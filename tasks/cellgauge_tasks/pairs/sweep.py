@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from cellgauge_tasks.pairs.device import over_all_pairs
 from cellgauge_tasks.pairs.distinct import Codes, Distinct
 from cellgauge_tasks.pairs.nearest import Nearest
 from cellgauge_tasks.pairs.points import Block, Points
@@ -38,6 +39,8 @@ def sweep(values: NDArray[np.floating[Any]], groupings: Sequence[Codes], k: int,
         Each of shape (cells,): the number of each cell's group, -1 for none.
     k
         How many neighbours are wanted, fewer than there are cells; 0 for none.
+    device
+        Where torch does it; None: here.
     """
     distinct = Distinct(values, groupings)
     points = Points(values)
@@ -45,7 +48,11 @@ def sweep(values: NDArray[np.floating[Any]], groupings: Sequence[Codes], k: int,
     sums = Sums(groupings, distinct, blocks) if groupings else None
     keep = min(k + SPARE, len(distinct) - 1) if k else 0
     nearest = Nearest(len(distinct), keep) if k else None
-    _over_all_pairs(points, blocks, sums, nearest if keep else None)
+    candidates = nearest if keep else None
+    if device is None:
+        _over_all_pairs(points, blocks, sums, candidates)
+    else:
+        over_all_pairs(points, blocks, sums, candidates, device)
     del blocks
     means = [sums.means(number) for number in range(len(groupings))] if sums else []
     del sums

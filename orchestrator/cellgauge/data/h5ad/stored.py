@@ -57,9 +57,7 @@ class Stored(NamedTuple):
         """Say from where to where in the file it all lies."""
         if not self.size:
             return 0, 0
-        run = self.chunk * self.dtype.itemsize
-        low, high = int(self.places.min()), int(self.places.max()) + run
-        return low, min(high, low + self.size) if len(self.places) == 1 else high
+        return int(self.places.min()), int(self.places.max()) + self.chunk * self.dtype.itemsize
 
 
 def find(data: Any) -> Stored | None:

@@ -3,12 +3,13 @@
 For files that lie plain on the disk, of which `check` has seen every value. All others go through `counts`.
 """
 
+import itertools
 import os
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import contextmanager
-from itertools import pairwise, product
 from pathlib import Path
+from threading import Event
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from cellgauge.data.h5ad import H5ad
@@ -25,7 +26,10 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 SPAN = 1 << 18
 """Values taken at once by each thread: with their genes 2 MB, which a processor keeps near."""
-EXACT = {"<f4", *(f"{order}{kind}" for order, kind in product("<|", ("u1", "u2", "u4", "u8", "i1", "i2", "i4", "i8")))}
+EXACT = {
+    "<f4",
+    *(f"{order}{kind}" for order, kind in itertools.product("<|", ("u1", "u2", "u4", "u8", "i1", "i2", "i4", "i8"))),
+}
 """Kinds of values that no view turns into 0 or into infinity, whatever they are."""
 THREADS = 4
 """Threads at most; where there are fewer processors, as many as those."""
@@ -46,6 +50,7 @@ class Shortcut:
         self, path: Path, source: Source, bounds: "NDArray[np.int64]", number: "NDArray[np.int32] | None"
     ) -> None:
         self._path, self._source, self._bounds, self._number = path, source, bounds, number
+        self._enough = Event()
 
     def sizes(self) -> "NDArray[np.int64]":
         """Count how many values each row of the dataset has that belong to genes of the view.
@@ -64,13 +69,13 @@ class Shortcut:
 
         def count(mine: range) -> None:
             lies, buffer = self._source.indices, _buffer(self._bounds, mine, self._source.indices)
-            for first, end in _spans(self._bounds, mine):
+            for first, end in self._spans(self._bounds, mine):
                 bounds = self._bounds[first : end + 1]
                 genes = self._source.fetch(lies, bounds[:1], bounds[-1:], buffer)
                 kept = np.concatenate([[0], np.cumsum(self._named(number, genes) >= 0)])
                 found[first:end] = np.diff(kept[bounds - bounds[0]])
 
-        _shared(count, self._bounds)
+        self._shared(count, self._bounds)
         return found
 
     def copy(self, rows: "NDArray[np.int64]", sheet: Sheet) -> list[Part]:
@@ -81,7 +86,7 @@ class Shortcut:
         DatasetError
             If the file is not what it was.
         OSError
-            If it cannot be read or written.
+            If the view cannot be written.
         """
         import numpy as np
 
@@ -93,7 +98,7 @@ class Shortcut:
         def write(mine: range) -> list[Part]:
             strip = sheet.strip(mine)
             arrays = [(one, _buffer(bounds, mine, one)) for one in (self._source.data, self._source.indices)]
-            for first, end in _spans(bounds, mine):
+            for first, end in self._spans(bounds, mine):
                 found = [self._source.fetch(one, starts[first:end], stops[first:end], room) for one, room in arrays]
                 data, genes = self._chosen(*found)
                 strip.add(data, genes)
@@ -104,7 +109,7 @@ class Shortcut:
             return strip.parts
 
         with sheet.flushed():
-            return [part for parts in _shared(write, bounds) for part in parts]
+            return [part for parts in self._shared(write, bounds) for part in parts]
 
     def _chosen(self, data: Any, genes: Any) -> tuple[Any, Any]:
         if self._number is not None:
@@ -119,6 +124,25 @@ class Shortcut:
             return found
         except IndexError as problem:  # there was no such gene when the file was checked
             raise changed(self._path) from problem
+
+    def _shared(self, work: Callable[[range], T], bounds: "NDArray[np.int64]") -> list[T]:
+        """Share rows among threads, to each its own stretch of as many values; all end soon after one has failed."""
+        import numpy as np
+
+        threads = min(THREADS, len(os.sched_getaffinity(0)))
+        cuts = [0, *np.searchsorted(bounds, np.linspace(0, bounds[-1], threads + 1)[1:-1]).tolist(), len(bounds) - 1]
+        with ThreadPoolExecutor(threads, thread_name_prefix="view") as pool:
+            shares = [pool.submit(work, range(first, end)) for first, end in itertools.pairwise(cuts)]
+            try:
+                for done in as_completed(shares):
+                    done.result()
+            except BaseException:
+                self._enough.set()
+                raise
+        return [one.result() for one in shares]
+
+    def _spans(self, bounds: "NDArray[np.int64]", rows: range) -> Iterator[tuple[int, int]]:
+        return itertools.takewhile(lambda _: not self._enough.is_set(), _spans(bounds, rows))
 
 
 @contextmanager
@@ -171,14 +195,3 @@ def _buffer(bounds: "NDArray[np.int64]", rows: range, lies: Stored) -> bytearray
     """Make room for the largest span of some rows."""
     largest = max((int(bounds[end] - bounds[first]) for first, end in _spans(bounds, rows)), default=0)
     return bytearray(largest * lies.dtype.itemsize)
-
-
-def _shared(work: Callable[[range], T], bounds: "NDArray[np.int64]") -> list[T]:
-    """Share rows among threads, each as many values, each its own stretch."""
-    import numpy as np
-
-    threads = min(THREADS, len(os.sched_getaffinity(0)))
-    cuts = np.searchsorted(bounds, np.linspace(0, bounds[-1], threads + 1)[1:-1]).tolist()
-    cuts = [0, *cuts, len(bounds) - 1]
-    with ThreadPoolExecutor(threads, thread_name_prefix="view") as pool:
-        return list(pool.map(work, (range(first, end) for first, end in pairwise(cuts))))

@@ -8,6 +8,7 @@ from pathlib import Path
 from threading import Event
 from typing import TYPE_CHECKING, Any
 
+from cellgauge.data.h5ad.hdf5 import understood
 from cellgauge.data.h5ad.stored import Stored
 from cellgauge.errors import DatasetError
 
@@ -29,8 +30,15 @@ class Source:
         self.data, self.indices = lies
 
     def ready(self) -> None:
-        """Wait until all of it is in memory."""
-        self._ahead.result()
+        """Wait until all of it is in memory.
+
+        Raises
+        ------
+        DatasetError
+            If it cannot be read.
+        """
+        with understood(self._path):
+            self._ahead.result()
 
     def fetch(
         self, lies: Stored, starts: "NDArray[np.int64]", stops: "NDArray[np.int64]", buffer: bytearray
@@ -47,21 +55,20 @@ class Source:
         Raises
         ------
         DatasetError
-            If the file has become shorter.
-        OSError
-            If it cannot be read.
+            If it cannot be read, or has become shorter.
         """
         import numpy as np
 
         handle, read, at = self._handle, os.preadv, 0
         into = memoryview(buffer)
-        for offset, length in zip(*lies.pieces(starts, stops), strict=True):
-            end = at + length
-            while at < end:
-                got = read(handle, (into[at:end],), offset)
-                if not got:
-                    raise changed(self._path)
-                at, offset = at + got, offset + got
+        with understood(self._path):
+            for offset, length in zip(*lies.pieces(starts, stops), strict=True):
+                end = at + length
+                while at < end:
+                    got = read(handle, (into[at:end],), offset)
+                    if not got:
+                        raise changed(self._path)
+                    at, offset = at + got, offset + got
         return np.frombuffer(into[:at], dtype=lies.dtype)
 
 
@@ -76,10 +83,11 @@ def opened(path: Path, lies: tuple[Stored, Stored]) -> Iterator[Source]:
 
     Raises
     ------
-    OSError
+    DatasetError
         If it cannot be opened.
     """
-    handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    with understood(path):
+        handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     enough = Event()
     try:
         with ThreadPoolExecutor(1, thread_name_prefix="ahead") as pool:

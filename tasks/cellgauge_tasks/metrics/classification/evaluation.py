@@ -161,7 +161,8 @@ def _sums(groups: NDArray[np.integer], n: int) -> Any:
 def divide(above: NDArray[np.floating], below: NDArray[np.floating]) -> NDArray[np.float64]:
     """Divide, giving NaN for a division by zero."""
     found = np.full(np.shape(above), np.nan)
-    np.divide(above, below, out=found, where=np.asarray(below) > 0)
+    # Sums of weights are whole numbers, exact in single precision too; quotients are not.
+    np.divide(np.asarray(above, np.float64), np.asarray(below, np.float64), out=found, where=np.asarray(below) > 0)
     return found
 
 

@@ -79,9 +79,9 @@ def binned(values: NDArray[np.floating]) -> NDArray[np.uint8]:
     some = values if n <= SAMPLE else values[np.random.default_rng(0).permutation(n)[:SAMPLE]]
     found = np.empty(values.shape[::-1], dtype=np.uint8)
     for number, column in enumerate(values.T):
-        values = np.sort(some[:, number])
-        different = values[np.concatenate([[True], values[1:] > values[:-1]])]
-        edges = np.concatenate([one[np.arange(1, HALF) * len(one) // HALF] for one in (values, different)])
+        ordered = np.sort(some[:, number])
+        different = ordered[np.concatenate([[True], ordered[1:] > ordered[:-1]])]
+        edges = np.concatenate([one[np.arange(1, HALF) * len(one) // HALF] for one in (ordered, different)])
         found[number] = np.searchsorted(np.unique(edges), column)
     return found
 

@@ -30,7 +30,7 @@ def predict(
     """Give, for the test cells of each split, the classes' shares among the 5 nearest training cells.
 
     Features are standardised on the training cells; distances are euclidean. That is `StandardScaler()` and
-    `KNeighborsClassifier(5)`; of equally near cells the first count here, any there.
+    `KNeighborsClassifier(5)`; which of equally near cells count is open here as there.
 
     Parameters
     ----------
@@ -130,7 +130,7 @@ def _candidates(
     half = (np.einsum("ij,ij->i", points, points, dtype=np.float64) / 2).astype(np.float32)
     rounding = (dimensions + 4) * 2.0**-24
     slack = float(np.float32(slack * (1 + 20 * rounding)))
-    margin = (10 * rounding * half).astype(np.float32)
+    margin = (10 * rounding * half + 1e-30).astype(np.float32)  # where all are equal, none is proven to be nearer
     # One product gives minus half the squared distance: x y - x x / 2 - y y / 2.
     ones = np.ones(n, dtype=np.float32)
     left, right = np.column_stack([points, -half, ones]), np.column_stack([points, ones, -half])
@@ -154,7 +154,7 @@ def _blocks(piece: slice, size: int) -> Iterator[slice]:
 def _in_order(
     values: NDArray[Any], weights: NDArray[np.float64], test: NDArray[np.intp], found: Candidates
 ) -> NDArray[np.intp]:
-    """Choose the nearest among the candidates of proven cells, by exact distances; of equally near ones, the first."""
+    """Choose the nearest among the candidates of proven cells, by exact distances."""
     asked = test[found.proven]
     cells, kept = np.nonzero(found.kept[found.proven])
     others = found.who[found.proven][cells, kept]

@@ -45,7 +45,7 @@ def best_by_table(bins: Ints, kinds: Ints, counts: Ints, total: Ints, table: Int
     Returns
     -------
     The sum over both sides of (sum of squared class weights / weight), which falls as their Gini impurity rises, and
-    the last bin to the left; -1 where all cells are in one bin.
+    the last bin to the left, half the way to the next cell; -1 where all cells are in one bin.
     """
     classes = len(total)
     low, high = 255, 0
@@ -59,21 +59,22 @@ def best_by_table(bins: Ints, kinds: Ints, counts: Ints, total: Ints, table: Int
         left[kind] = 0
         all_ += total[kind]
         outside += total[kind] * total[kind]
-    for value in range(low, high):
-        before = here
+    before = low
+    for value in range(low, high + 1):
+        fresh = True
         for kind in range(classes):
             count = np.int64(table[value * classes + kind])
             if count > 0:
+                if fresh and here > 0:
+                    found = inside / here + outside / (all_ - here)
+                    if found > best:
+                        best, cut = found, (before + value) >> 1
+                fresh, before = False, value
                 inside += count * (2 * left[kind] + count)
                 outside -= count * (2 * (total[kind] - left[kind]) - count)
                 left[kind] += count
                 here += count
                 table[value * classes + kind] = 0
-        if here > before:
-            found = inside / here + outside / (all_ - here)
-            if found > best:
-                best, cut = found, value
-    table[high * classes : (high + 1) * classes] = 0
     return best, cut
 
 
@@ -132,7 +133,7 @@ def best_by_order(bins: Ints, cells: Ints, total: Ints, places: Ints, order: Int
         if bin_ < after:
             found = inside / here + outside / (all_ - here)
             if found > best:
-                best, cut = found, bin_
+                best, cut = found, (bin_ + after) >> 1
             bin_ = after
     return best, cut
 

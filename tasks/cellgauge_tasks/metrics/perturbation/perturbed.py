@@ -97,7 +97,9 @@ def _matrix(given: Any) -> Any:
         from scipy.sparse import csr_matrix
 
         found = csr_matrix(given, dtype=np.float32)
-        found.sum_duplicates()
+        if not found.has_canonical_format:
+            found = found.copy()  # the caller's own stays as it is
+            found.sum_duplicates()
         values = found.data
     else:
         found = values = np.asarray(given, dtype=np.float32)

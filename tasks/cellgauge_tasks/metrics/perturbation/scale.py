@@ -75,7 +75,10 @@ def _sums(given: Perturbed) -> NDArray[np.float64]:
     bounds = np.concatenate([[0], np.cumsum(given.counts)])
     for code, (first, last) in enumerate(pairwise(bounds.tolist())):
         some = given.matrix[order[first:last]]
-        sums[code] = np.asarray(some.sum(axis=0, dtype=np.float64)).ravel()
+        if isinstance(some, np.ndarray):
+            sums[code] = some.sum(axis=0, dtype=np.float64)
+        else:  # SciPy adds up in float32 first, whatever dtype it is told
+            sums[code] = np.bincount(some.indices, weights=some.data, minlength=len(given.genes))
     return sums
 
 
@@ -89,7 +92,10 @@ def _each(matrix: Any, function: Any) -> Any:
 
 
 def _totals(matrix: Any) -> NDArray[np.float64]:
-    return np.asarray(matrix.sum(axis=1, dtype=np.float64)).ravel()
+    if isinstance(matrix, np.ndarray):
+        return np.asarray(matrix.sum(axis=1, dtype=np.float64))
+    rows = np.repeat(np.arange(matrix.shape[0]), np.diff(matrix.indptr))
+    return np.bincount(rows, weights=matrix.data, minlength=matrix.shape[0]).astype(float)
 
 
 def _positive(matrix: Any) -> Any:
