@@ -1,5 +1,6 @@
 """Checks what a model predicted, trusting nothing: no links, no other files, no sizes, no names."""
 
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -116,7 +117,7 @@ def _checked(content: Any, item: Item, genes: Sequence[str], level: str) -> Pred
             f"{PREDICTION}: condition '{short(wrong)}' is {'missing' if wrong in asked else 'unknown'}"
         )
     if level == "means" and len(conditions) > len(given):
-        twice = next(one for number, one in enumerate(conditions) if one in conditions[:number])
+        twice = Counter(conditions).most_common(1)[0][0]
         raise ContractViolation(f"{PREDICTION}: condition '{short(twice)}' has several rows, of which one is its mean")
     values = matrix[()]
     if not np.isfinite(values).all():

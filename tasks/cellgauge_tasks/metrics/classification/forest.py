@@ -1,7 +1,7 @@
 """A random forest: scikit-learn's own for few cells, one on binned features for many."""
 
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -53,9 +53,9 @@ def predict(
     """
     if kind(len(values)) == "exact":
         return [_exact(values, codes, split, classes, seed) for split in splits]
-    columns = binned(values)
-    rows = np.ascontiguousarray(columns.T)
-    return [_grown(rows, columns, codes, split, classes, [seed, number]) for number, split in enumerate(splits)]
+    columns, centres = binned(values)
+    bins = _Bins(np.ascontiguousarray(columns.T), columns, centres)
+    return [_grown(bins, codes, split, classes, [seed, number]) for number, split in enumerate(splits)]
 
 
 def _exact(
@@ -70,25 +70,36 @@ def _exact(
     return found
 
 
-def binned(values: NDArray[np.floating]) -> NDArray[np.uint8]:
+class _Bins(NamedTuple):
+    rows: NDArray[np.uint8]
+    columns: NDArray[np.uint8]
+    centres: NDArray[np.float64]
+
+
+def binned(values: NDArray[np.floating]) -> tuple[NDArray[np.uint8], NDArray[np.float64]]:
     """Number the values of each feature by quantiles between which they lie, shape (dimensions, cells).
 
-    Half of them are quantiles of the cells, half of the different values: a gene that most cells lack keeps its scale.
+    Beside them, the mean of the values in each bin, shape (dimensions, 256). Half of the quantiles are quantiles of the cells, half of the different values: a gene that most cells lack keeps its scale.
     """
     n = len(values)
     some = values if n <= SAMPLE else values[np.random.default_rng(0).permutation(n)[:SAMPLE]]
-    found = np.empty(values.shape[::-1], dtype=np.uint8)
+    found, centres = np.empty(values.shape[::-1], dtype=np.uint8), np.empty((values.shape[1], 2 * HALF))
     for number, column in enumerate(values.T):
         ordered = np.sort(some[:, number])
         different = ordered[np.concatenate([[True], ordered[1:] > ordered[:-1]])]
         edges = np.concatenate([one[np.arange(1, HALF) * len(one) // HALF] for one in (ordered, different)])
-        found[number] = np.searchsorted(np.unique(edges), column)
-    return found
+        edges = np.unique(edges).astype(np.float64)
+        found[number] = np.searchsorted(edges, column)
+        places = np.searchsorted(edges, ordered)
+        counts = np.bincount(places, minlength=2 * HALF)
+        sums = np.bincount(places, ordered, minlength=2 * HALF)
+        upper = np.append(edges, np.full(2 * HALF - len(edges), edges[-1]))
+        centres[number] = np.where(counts > 0, sums / np.maximum(counts, 1), upper)
+    return found, centres
 
 
 def _grown(
-    rows: NDArray[np.uint8],
-    columns: NDArray[np.uint8],
+    bins: _Bins,
     codes: NDArray[np.int64],
     split: Split,
     classes: int,
@@ -97,16 +108,16 @@ def _grown(
     from cellgauge_tasks.metrics.classification.trees import grow
 
     train, test = (one.astype(np.int32) for one in split)
-    tries = max(1, int(np.sqrt(rows.shape[1])))
+    tries = max(1, int(np.sqrt(bins.rows.shape[1])))
 
     def some_trees(numbers: range) -> NDArray[np.int64]:
-        votes = np.zeros((len(rows), classes), dtype=np.int64)
+        votes = np.zeros((len(codes), classes), dtype=np.int64)
         for number in numbers:
             random = np.random.default_rng([*seed, number])
-            counts = np.zeros(len(rows), dtype=np.int32)
+            counts = np.zeros(len(codes), dtype=np.int32)
             counts[train] = np.bincount(random.integers(0, len(train), len(train)), minlength=len(train))
             known = np.flatnonzero(counts).astype(np.int32)
-            grow(rows, columns, codes, counts, known, test.copy(), tries, int(random.integers(0, 1 << 62)), votes)
+            grow(*bins, codes, counts, known, test.copy(), tries, int(random.integers(0, 1 << 62)), votes)
         return votes[test]
 
     threads = granted()

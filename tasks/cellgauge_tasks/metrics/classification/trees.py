@@ -28,7 +28,9 @@ def draw(state: NDArray[np.uint64], below: int) -> int:
 
 
 @njit(cache=True, nogil=True)
-def best_by_table(bins: Ints, kinds: Ints, counts: Ints, total: Ints, table: Ints, left: Ints) -> tuple[float, int]:
+def best_by_table(
+    bins: Ints, kinds: Ints, counts: Ints, total: Ints, table: Ints, left: Ints
+) -> tuple[float, int, int]:
     """Find the best cut of one feature from how many cells of each class are in each bin.
 
     Parameters
@@ -44,8 +46,8 @@ def best_by_table(bins: Ints, kinds: Ints, counts: Ints, total: Ints, table: Int
 
     Returns
     -------
-    The sum over both sides of (sum of squared class weights / weight), which falls as their Gini impurity rises, and
-    the last bin to the left, half the way to the next cell; -1 where all cells are in one bin.
+    The sum over both sides of (sum of squared class weights / weight), which falls as their Gini impurity rises, the
+    last bin with cells to the left and the first to the right; -1 where all cells are in one bin.
     """
     classes = len(total)
     low, high = 255, 0
@@ -53,7 +55,7 @@ def best_by_table(bins: Ints, kinds: Ints, counts: Ints, total: Ints, table: Int
         value = np.int64(bins[cell])
         table[value * classes + kinds[cell]] += counts[cell]
         low, high = min(low, value), max(high, value)
-    best, cut = -1.0, -1
+    best, last, first = -1.0, -1, -1
     here, all_, inside, outside = 0, 0, 0, 0
     for kind in range(classes):
         left[kind] = 0
@@ -68,18 +70,20 @@ def best_by_table(bins: Ints, kinds: Ints, counts: Ints, total: Ints, table: Int
                 if fresh and here > 0:
                     found = inside / here + outside / (all_ - here)
                     if found > best:
-                        best, cut = found, (before + value) >> 1
+                        best, last, first = found, before, value
                 fresh, before = False, value
                 inside += count * (2 * left[kind] + count)
                 outside -= count * (2 * (total[kind] - left[kind]) - count)
                 left[kind] += count
                 here += count
                 table[value * classes + kind] = 0
-    return best, cut
+    return best, last, first
 
 
 @njit(cache=True, nogil=True)
-def best_by_order(bins: Ints, cells: Ints, total: Ints, places: Ints, order: Ints, left: Ints) -> tuple[float, int]:
+def best_by_order(
+    bins: Ints, cells: Ints, total: Ints, places: Ints, order: Ints, left: Ints
+) -> tuple[float, int, int]:
     """Find the same cut by putting the cells in order; faster where they are few.
 
     Parameters
@@ -96,7 +100,7 @@ def best_by_order(bins: Ints, cells: Ints, total: Ints, places: Ints, order: Int
     for cell in range(1, n):
         low, high = min(low, bins[cell]), max(high, bins[cell])
     if low == high:
-        return -1.0, -1
+        return -1.0, -1, -1
     if n <= FEW:
         for cell in range(n):
             key = (np.int64(bins[cell]) << 40) + cells[cell]
@@ -120,7 +124,7 @@ def best_by_order(bins: Ints, cells: Ints, total: Ints, places: Ints, order: Int
         left[kind] = 0
         all_ += total[kind]
         outside += total[kind] * total[kind]
-    best, cut = -1.0, -1
+    best, last, first = -1.0, -1, -1
     bin_ = order[0] >> 40
     for rank in range(n - 1):
         key = order[rank]
@@ -133,9 +137,19 @@ def best_by_order(bins: Ints, cells: Ints, total: Ints, places: Ints, order: Int
         if bin_ < after:
             found = inside / here + outside / (all_ - here)
             if found > best:
-                best, cut = found, (bin_ + after) >> 1
+                best, last, first = found, bin_, after
             bin_ = after
-    return best, cut
+    return best, last, first
+
+
+@njit(cache=True, nogil=True)
+def half_way(centres: NDArray[Any], lower: int, upper: int) -> int:
+    """Cut half the way between two bins, on the scale of the values: give the last bin to the left."""
+    middle = (centres[lower] + centres[upper]) / 2
+    cut = lower
+    while cut + 1 < upper and centres[cut + 1] <= middle:
+        cut += 1
+    return cut
 
 
 @njit(cache=True, nogil=True)
@@ -179,7 +193,16 @@ def share_out(cells: Ints, spare: Ints, first: int, last: int, values: Ints, cut
 
 @njit(cache=True, nogil=True)
 def grow(
-    rows: Ints, columns: Ints, kinds: Ints, counts: Ints, known: Ints, asked: Ints, tries: int, seed: int, votes: Ints
+    rows: Ints,
+    columns: Ints,
+    centres: NDArray[Any],
+    kinds: Ints,
+    counts: Ints,
+    known: Ints,
+    asked: Ints,
+    tries: int,
+    seed: int,
+    votes: Ints,
 ) -> None:
     """Grow a tree until its leaves hold one class, and let the cells that are asked about fall into them.
 
@@ -190,6 +213,8 @@ def grow(
     ----------
     rows, columns
         Shape (cells, dimensions) and (dimensions, cells) uint8: the bins, in both orders.
+    centres
+        Shape (dimensions, 256): a value in the middle of each bin.
     kinds
         Shape (cells,): classes.
     counts
@@ -227,7 +252,7 @@ def grow(
                 own[place], drawn[place] = numbers[kinds[cell]], counts[cell]
                 both[place] = (np.int64(own[place]) << 20) + drawn[place]
         numbers[names[:here]] = -1
-        best, cut, feature = -1.0, -1, -1
+        best, lower, upper, feature = -1.0, -1, -1, -1
         looked, tried = 0, 0
         while here > 1 and tried < tries and looked < dimensions:
             chosen = looked + draw(state, dimensions - looked)
@@ -242,18 +267,19 @@ def grow(
                 for place in range(n):
                     bins[place] = rows[known[first + place], one]
             if n > 64 * here:
-                found, where = best_by_table(bins[:n], own[:n], drawn[:n], total, table, left)
+                found, last_left, first_right = best_by_table(bins[:n], own[:n], drawn[:n], total, table, left)
             else:
-                found, where = best_by_order(bins[:n], both[:n], total, places, order, left)
-            if where >= 0:
+                found, last_left, first_right = best_by_order(bins[:n], both[:n], total, places, order, left)
+            if last_left >= 0:
                 tried += 1
                 if found > best:
-                    best, cut, feature = found, where, one
-        if cut < 0:
+                    best, lower, upper, feature = found, last_left, first_right, one
+        if feature < 0:
             for place in range(first_asked, last_asked):
                 for number in range(here):
                     votes[asked[place], names[number]] += (total[number] << 40) // total.sum()
             continue
+        cut = half_way(centres[feature], lower, upper)
         middle = share_out(known, spare, first, last, columns[feature], cut)
         middle_asked = share_out(asked, spare, first_asked, last_asked, columns[feature], cut)
         waiting.append((first, middle, first_asked, middle_asked))
