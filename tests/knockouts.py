@@ -7,10 +7,11 @@ import scipy.sparse as sp
 
 from cellgauge.specs import DatasetSpec
 from cellgauge_model import contract
-from support import checked, entry
+from support import checked, entry, made_model
 
 CONTROL = "control"
 CONDITIONS = tuple(f"G{n}" for n in range(1, 11))
+ABLE = {"scope": "dataset", "rows": "means", "unseen_targets": True, "combinations": True}
 ROLES = {"perturbation": "guide_target", "guide": "guide", "batch": "lane"}
 
 
@@ -45,6 +46,11 @@ def screen(folder, adata=None, **changes):
     path = folder / "screen.h5ad"
     (make_screen() if adata is None else adata).write_h5ad(path)
     return checked(screen_spec(path, **changes))
+
+
+def predictor(name="m", can=(), **fields):
+    """A model that predicts means, of unseen targets and combinations too, unless something else is said."""
+    return made_model(name=name, verbs={"predict": {**ABLE, **dict(can)}}, **fields)
 
 
 def predict_means(launch):

@@ -1,7 +1,7 @@
 """Makes an environment for each peer that we compare with: `install.py [--into FOLDER] [PEER ...]`.
 
 A peer is a file of exact pins beside this one, `scib.txt` say, and its environment FOLDER/scib. One whose pins are
-installed already is left alone. None of them holds CUDA; all together take about 4.5 GB. Standard library only.
+installed already is left alone. None of them holds CUDA; all together take about 6 GB. Standard library only.
 """
 
 import argparse

@@ -33,12 +33,20 @@ def score(embedding: Any, obs: Mapping[str, ArrayLike], *, seed: int = 42) -> Sc
     tally = Tally(len(space), Resamples(len(space), seed=seed, donors=known.get("donor")))
     apart = sequence.disagreement(space, times, K)
     tally.add("silhouette_time", lambda: label_widths(space, times.astype(str)))
-    value = _alignment(apart.mean(), sequence.expected_disagreement(times))
+    value = _alignment(np.nanmean(apart), sequence.expected_disagreement(times))
     tally.sum_up("sequential_alignment", Member(float(value), _drawn(apart, times, tally.draws)), k=K)
     order = np.unique(times)
-    details = {"times": order, "disagreement/per_time": np.array([apart[times == one].mean() for one in order])}
+    details = {"times": order, "disagreement/per_time": _means(apart, times)}
     tally.scores.details.update(details)
     return tally.scores
+
+
+def _means(apart: NDArray[np.float64], times: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Average over the cells of each time, of those that have a value."""
+    known = np.isfinite(apart)
+    groups = np.unique(times, return_inverse=True)[1]
+    with np.errstate(invalid="ignore"):
+        return np.bincount(groups, np.where(known, apart, 0.0)) / np.bincount(groups, known)
 
 
 def _alignment(apart: Any, expected: Any) -> Any:

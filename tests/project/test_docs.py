@@ -57,7 +57,7 @@ def test_every_page_can_be_reached_and_every_link_leads_somewhere():
         for target in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", page.read_text()):
             assert (page.parent / target).exists(), f"{page.name} links to {target}"
     index = (ROOT / "docs" / "index.md").read_text()
-    listed = {f"{name}.md" for name in re.findall(r"^([a-z-]+/[a-z-]+)$", index, flags=re.MULTILINE)}
+    listed = {f"{name}.md" for name in re.findall(r"^([a-z-]+(?:/[a-z-]+)+)$", index, flags=re.MULTILINE)}
     assert listed == {str(page.relative_to(ROOT / "docs")) for page in pages} - {"index.md"}
 
 

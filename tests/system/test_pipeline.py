@@ -148,7 +148,7 @@ def test_an_edited_model_runs_again(cellgauge, made_catalog, tmp_path, models):
 
 @pytest.mark.slow
 def test_only_models_with_something_to_do_are_made(cellgauge, made_catalog, tmp_path):
-    """no_change only predicts, and this task scores embeddings: its image is not looked for, and `all` is no trouble."""
+    """no_change only predicts, this task scores embeddings: its image is not looked for, and `all` is no trouble."""
     done = cellgauge("run", *common(made_catalog, "local"), "-m", "no_change,random", "-t", "embedding", "--json")
     assert (done.returncode, json.loads(done.stdout)["states"]) == (0, {"not_applicable": 1, "ok": 1})
 

@@ -36,6 +36,16 @@ class TestLogisticRegression:
         for split, ours in zip(SPLITS, logistic.predict(POINTS, codes, SPLITS, classes), strict=True):
             assert ours == pytest.approx(theirs(points, codes, split, converged()), abs=2e-4)
 
+    @pytest.mark.parametrize("cells", [60, 300])
+    def test_more_features_than_cells_change_nothing(self, cells):
+        random = np.random.default_rng(5)
+        codes = np.arange(cells) % 3
+        values = random.normal(size=(cells, 400)) * random.uniform(0.1, 9, 400) + 0.3 * codes[:, None]
+        splits = [Split(*np.array_split(random.permutation(cells), [4 * cells // 5])) for _ in range(2)]
+        found = logistic.predict(values, codes, splits, 3)
+        for split, chances in zip(splits, found, strict=True):
+            assert chances == pytest.approx(theirs(values, codes, split, converged()), abs=2e-4)
+
     def test_weights_are_scikit_learns(self):
         chosen = trained(SPLITS[:1], len(CODES))
         scaled = Scaled.of(POINTS, chosen, np.float64)

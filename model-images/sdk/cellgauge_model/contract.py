@@ -71,8 +71,8 @@ class Item:
     data: str
     """The `.h5ad`, relative to the input folder. For `predict`: the control cells."""
     training: Optional[str] = None
-    """For `predict`: cells to train on, with a `condition` column in obs, relative to the input folder. The control cells
-    are among them, under the same ids; of the conditions that are asked for there is none."""
+    """For `predict`: cells to train on, with a `condition` column in obs, relative to the input folder. The control
+    cells are among them, under the same ids; of the conditions that are asked for there is none."""
     conditions: List[Condition] = field(default_factory=list)
     """For `predict`: what to predict."""
 

@@ -66,7 +66,9 @@ def isolated_f1(embedding: Any, labels: Labels, batches: Labels, seed: int = 42)
     return float(np.mean([nearest_cluster(space, labels, one, seed).f1 for one in isolated_labels(labels, batches)]))
 
 
-def weighted_f1(embedding: Any, labels: Labels, batches: Labels, seed: int = 42) -> Callable[[Weights], NDArray[np.float64]]:
+def weighted_f1(
+    embedding: Any, labels: Labels, batches: Labels, seed: int = 42
+) -> Callable[[Weights], NDArray[np.float64]]:
     """Prepare `isolated_f1` for cells that weigh differently: a function of weights, shape (weightings, cells).
 
     The clusters stay those that are best without weights.

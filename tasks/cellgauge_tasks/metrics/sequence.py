@@ -55,15 +55,17 @@ def disagreement(embedding: Any, times: NDArray[np.float64], k: int = K) -> NDAr
 
     Returns
     -------
-    Shape (cells,), in units of time.
+    Shape (cells,), in units of time; NaN for cells whose neighbours are not looked for since there are too many.
 
     Raises
     ------
     NotApplicable
         If there are not more than `k` cells.
     """
-    near = Space.of(embedding).neighbors(k).indices
-    found: NDArray[np.float64] = np.abs(times[near] - times[:, None]).mean(axis=1)
+    space = Space.of(embedding)
+    near = space.neighbors(k, sampled=True).indices
+    found = np.full(len(space), np.nan)
+    found[space.queries] = np.abs(times[near] - times[space.queries, None]).mean(axis=1)
     return found
 
 
@@ -125,4 +127,4 @@ def sequential_alignment(embedding: Any, times: NDArray[np.float64], k: int = K)
     expected = expected_disagreement(times)
     if expected == 0:
         raise NotApplicable("all cells are of one time")
-    return float(np.clip(1 - disagreement(embedding, times, k).mean() / expected, 0, 1))
+    return float(np.clip(1 - np.nanmean(disagreement(embedding, times, k)) / expected, 0, 1))

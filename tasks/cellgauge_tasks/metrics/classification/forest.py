@@ -79,7 +79,8 @@ class _Bins(NamedTuple):
 def binned(values: NDArray[np.floating]) -> tuple[NDArray[np.uint8], NDArray[np.float64]]:
     """Number the values of each feature by quantiles between which they lie, shape (dimensions, cells).
 
-    Beside them, the mean of the values in each bin, shape (dimensions, 256). Half of the quantiles are quantiles of the cells, half of the different values: a gene that most cells lack keeps its scale.
+    Beside them, the mean of the values in each bin, shape (dimensions, 256). Half of the quantiles are of the cells,
+    half of the different values: a gene that most cells lack keeps its scale.
     """
     n = len(values)
     some = values if n <= SAMPLE else values[np.random.default_rng(0).permutation(n)[:SAMPLE]]

@@ -19,7 +19,7 @@ TOLERANCE = 1e-5
 BLOCK = 2048
 """Cells at a time: their logits stay in the processor's cache."""
 EXACT = 5_000_000
-"""Up to so many values (cells x dimensions) everything is computed in double precision, and to 1e-6."""
+"""Up to so many values (cells x dimensions) everything is computed in double precision, and to 1e-8."""
 SKETCH = 10_000
 """Cells on which the solution is found roughly first."""
 CURVED = 10_000
@@ -50,7 +50,8 @@ def predict(
     One array a split, shape (its test cells, classes).
     """
     chosen = trained(splits, len(values))
-    if chosen.mean() < 0.6:  # cells that a split does not train on cost as much here as those that it does
+    # Cells that a split does not train on cost as much here as those that it does.
+    if chosen.mean() < 0.6 or min(chosen.sum(axis=0)) < values.shape[1]:
         return [_alone(values, codes, split, classes) for split in splits]
     return _together(values, codes, chosen, splits, classes)
 
@@ -67,7 +68,11 @@ def _together(
 ) -> list[NDArray[np.float64]]:
     exact = values.size <= EXACT
     scaled = Scaled.of(values, chosen, np.float64 if exact else np.float32)
-    weights = fit(scaled, codes, chosen, classes, tolerance=1e-6 if exact else TOLERANCE)
+    tolerance = 1e-8 if exact else TOLERANCE
+    if len(splits) == 1 and len(splits[0].train) < values.shape[1]:
+        # Of few cells the penalty alone bends the loss in many directions, so that small gradients are far from none.
+        scaled, tolerance = _turned(scaled, splits[0]), tolerance / 1000
+    weights = fit(scaled, codes, chosen, classes, tolerance=tolerance)
     found = []
     for number, split in enumerate(splits):
         slopes = (weights[number, :, :-1] * scaled.ratio[number]).astype(scaled.values.dtype)
@@ -75,6 +80,18 @@ def _together(
             logits = scaled.values[split.test] @ slopes.T
         found.append(softmax(logits + weights[number, :, -1]))
     return found
+
+
+def _turned(scaled: Scaled, split: Split) -> Scaled:
+    """Describe cells by as many dimensions as there are training cells, where features are more.
+
+    Weights lie in the space that the training cells span, and turning it changes no penalty: the solution is the same.
+    """
+    with each_alone():
+        own = scaled.values * scaled.ratio[0]  # in double precision, as the ratio is
+        axes = np.linalg.qr(own[split.train].T)[0]
+        turned = own @ axes
+    return Scaled(turned, np.ones((1, turned.shape[1])), np.ones(turned.shape[1]))
 
 
 def fit(

@@ -20,6 +20,8 @@ KEPT = 32
 """Candidates a cell."""
 BLOCK = 1024
 WIDE = 2048
+AT_ONCE = 16
+"""Products of blocks that are in memory at once."""
 PAIRS = 32_768
 """Pairs whose exact distances are computed at a time."""
 
@@ -138,10 +140,15 @@ def _candidates(
     who = np.zeros((n, KEPT), dtype=np.int32)
     bound = np.full(n, -np.inf, dtype=np.float32)
     bound[asked:] = np.inf
-    for one, other in pairs:
-        for rows in _blocks(one, BLOCK):
-            for columns in _blocks(other, WIDE):
-                near = left[rows] @ right[columns].T
+    blocks = [
+        (rows, columns) for one, other in pairs for rows in _blocks(one, BLOCK) for columns in _blocks(other, WIDE)
+    ]
+    with each_alone() as over:
+        for first in range(0, len(blocks), AT_ONCE):
+            some = blocks[first : first + AT_ONCE]
+            for (rows, columns), near in zip(
+                some, over(lambda pair: left[pair[0]] @ right[pair[1]].T, some), strict=True
+            ):
                 meet(near, rows.start, columns.start, slack, margin, K, best, who, bound)
     least = best[:asked, K - 1] * np.float32(slack) - margin[:asked]
     return Candidates(who[:asked], best[:asked] > least[:, None], best[:asked, -1] <= least)

@@ -222,7 +222,7 @@ def grow(
     known, asked
         The training cells that were drawn at all, and those to predict.
     tries
-        How many features that are not constant are looked at for each cut.
+        How many features are looked at for each cut; more only if all of them are constant.
     votes
         Shape (cells, classes) int64: what is added to. A whole vote is 2 ** 40: sums of whole numbers do not depend on
         which thread comes first.
@@ -253,8 +253,8 @@ def grow(
                 both[place] = (np.int64(own[place]) << 20) + drawn[place]
         numbers[names[:here]] = -1
         best, lower, upper, feature = -1.0, -1, -1, -1
-        looked, tried = 0, 0
-        while here > 1 and tried < tries and looked < dimensions:
+        looked = 0
+        while here > 1 and looked < dimensions and (looked < tries or feature < 0):
             chosen = looked + draw(state, dimensions - looked)
             one = features[chosen]
             features[chosen], features[looked] = features[looked], one
@@ -270,10 +270,8 @@ def grow(
                 found, last_left, first_right = best_by_table(bins[:n], own[:n], drawn[:n], total, table, left)
             else:
                 found, last_left, first_right = best_by_order(bins[:n], both[:n], total, places, order, left)
-            if last_left >= 0:
-                tried += 1
-                if found > best:
-                    best, lower, upper, feature = found, last_left, first_right, one
+            if found > best:
+                best, lower, upper, feature = found, last_left, first_right, one
         if feature < 0:
             for place in range(first_asked, last_asked):
                 for number in range(here):
