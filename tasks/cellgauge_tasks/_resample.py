@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cellgauge_tasks._base import LEVEL, Interval, Labels
-from cellgauge_tasks.pairs.threads import one_thread
+from cellgauge_tasks._threads import one_thread
 
 DRAWS = 200
 FEWEST_DONORS = 5

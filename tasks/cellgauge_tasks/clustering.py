@@ -24,7 +24,7 @@ METRICS = {"adjusted_rand_index": rand_index, "normalized_mutual_info": mutual_i
 def score(embedding: Any, obs: Mapping[str, ArrayLike], *, seed: int = 42) -> Scores:
     """Compare Leiden clusters with `obs["cell_type"]`: ARI and NMI.
 
-    At resolution 1.0, the mean over five seeds from `seed` on; and, as `best_…`, at whichever resolution from 0.1 to 2
+    At resolution 1.0, the mean over five seeds from `seed` on; and, as `best_…`, at whichever resolution from 0.2 to 2
     agrees best with the labels, which is optimistic. Intervals are over cells (donors, if `obs` has them) and seeds.
     """
     space, known = cells(embedding, obs, "cell_type", optional=("donor",))

@@ -8,7 +8,7 @@ import scanpy
 
 import made
 from cellgauge_tasks import NotApplicable, Space, clustering
-from cellgauge_tasks.metrics.clusters import best_of_sweep, leiden
+from cellgauge_tasks.metrics.clusters import best_of_sweep, leiden, swept
 from cellgauge_tasks.metrics.graph import connectivities
 from cellgauge_tasks.metrics.isolated import isolated_f1, nearest_cluster, weighted_f1
 
@@ -57,6 +57,17 @@ class TestLeiden:
         expected = scanpys(points, seed=1).obs["leiden"].to_numpy(dtype=str)
         assert (leiden(points, seed=1).astype(str) == expected).all()
 
+    def test_with_each_edge_once_finds_groups_as_good(self):
+        """The modularity that it looks for is the same, so what it finds is as good, but for chance."""
+        import igraph
+
+        weights = connectivities(CELLS.points)
+        graph = igraph.Graph.Weighted_Adjacency(weights, mode="undirected")
+        for seed in range(3):
+            one, other = leiden(CELLS.points, seed=seed), swept(CELLS.points, 1.0, seed)
+            found = [graph.modularity(groups, weights="weight") for groups in (one, other)]
+            assert found[1] == pytest.approx(found[0], abs=0.02)
+
     def test_leaves_the_random_numbers_of_others_alone(self):
         import random
 
@@ -70,7 +81,7 @@ class TestLeiden:
         found = best_of_sweep(CELLS.points, labels, resolutions=(0.1, 0.5, 1.0))
         from sklearn.metrics import normalized_mutual_info_score
 
-        each = [normalized_mutual_info_score(labels, leiden(CELLS.points, resolution=one)) for one in (0.1, 0.5, 1.0)]
+        each = [normalized_mutual_info_score(labels, swept(CELLS.points, one)) for one in (0.1, 0.5, 1.0)]
         assert found.agreement == pytest.approx(each, abs=1e-12)
         assert found.resolution == (0.1, 0.5, 1.0)[int(np.argmax(each))]
 
@@ -131,8 +142,8 @@ class TestIsolatedLabels:
         space = Space(self.cells.points)
         found = nearest_cluster(space, labels, "type07")
         assert found.f1 == pytest.approx(f1_score(labels == "type07", found.members))
-        for resolution in (0.3, 1.0, 2.0):
-            groups = leiden(space, resolution=resolution)
+        for resolution in (0.4, 1.0, 2.0):
+            groups = swept(space, resolution)
             assert found.f1 >= max(f1_score(labels == "type07", groups == one) for one in range(groups.max() + 1))
         assert isolated_f1(space, labels, batches) == pytest.approx(found.f1)  # it alone is in one batch
 

@@ -15,8 +15,8 @@ from threadpoolctl import threadpool_limits
 import cellgauge_tasks._space as space_module
 from cellgauge_tasks import NotApplicable
 from cellgauge_tasks._space import Space
+from cellgauge_tasks._threads import granted
 from cellgauge_tasks.pairs import points
-from cellgauge_tasks.pairs.threads import granted
 
 RANDOM = np.random.default_rng(0)
 CELLS = 1300

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from cellgauge_tasks._base import Labels
 from cellgauge_tasks._space import Space
 from cellgauge_tasks.metrics.agreement import best_f1
-from cellgauge_tasks.metrics.clusters import RESOLUTIONS, leiden
+from cellgauge_tasks.metrics.clusters import RESOLUTIONS, swept
 from cellgauge_tasks.metrics.silhouette import isolated_labels
 
 Weights = NDArray[np.floating[Any]]
@@ -25,11 +25,11 @@ class Cluster(NamedTuple):
 
 
 def nearest_cluster(embedding: Any, labels: Labels, label: str, seed: int = 42) -> Cluster:
-    """Look in Leiden clusters at resolutions 0.1 to 2 for the one with the best F1 against a label."""
+    """Look in Leiden clusters at resolutions 0.2 to 2 for the one with the best F1 against a label."""
     space = Space.of(embedding)
     best: Cluster | None = None
     for resolution in RESOLUTIONS:
-        groups = leiden(space, resolution=resolution, seed=seed)
+        groups = swept(space, resolution, seed)
         found, cluster = best_f1(labels == label, groups)
         if best is None or found > best.f1:
             best = Cluster(found, groups == cluster, resolution)

@@ -7,12 +7,12 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from cellgauge_tasks._threads import in_order
 from cellgauge_tasks.pairs.distinct import Codes, Distinct, refined
 from cellgauge_tasks.pairs.nearest import Nearest, Part
 from cellgauge_tasks.pairs.points import BLOCK, Block, Cells, Floats, Points, Squares
 from cellgauge_tasks.pairs.ranking import SPARE, Ranking, spread
 from cellgauge_tasks.pairs.sums import run_sums, slim
-from cellgauge_tasks.pairs.threads import in_order
 
 REFERENCES = 1000
 """Cells that stand for a group, fewer where a grouping has so many groups that they would exceed `MOST`."""

@@ -3,11 +3,11 @@
 import numpy as np
 from numpy.typing import NDArray
 
+from cellgauge_tasks._threads import in_order
 from cellgauge_tasks.pairs.distinct import Distinct
 from cellgauge_tasks.pairs.nearest import Nearest
 from cellgauge_tasks.pairs.points import BLOCK, Block, Cells, Floats, Points
 from cellgauge_tasks.pairs.ranking import SPARE, Ranking, Spread, spread
-from cellgauge_tasks.pairs.threads import in_order
 
 PART = 1000
 """Points of a part, on average."""

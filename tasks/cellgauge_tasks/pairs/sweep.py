@@ -6,13 +6,13 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from cellgauge_tasks._threads import in_order
 from cellgauge_tasks.pairs.device import over_all_pairs
 from cellgauge_tasks.pairs.distinct import Codes, Distinct
 from cellgauge_tasks.pairs.nearest import Nearest
 from cellgauge_tasks.pairs.points import Block, Points
 from cellgauge_tasks.pairs.ranking import SPARE, Ranking, Spread, spread
 from cellgauge_tasks.pairs.sums import Sums
-from cellgauge_tasks.pairs.threads import in_order
 
 BAND = 8
 """Blocks of columns that share a block of rows, one after the other."""

@@ -6,8 +6,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from cellgauge_tasks._threads import granted
 from cellgauge_tasks.metrics.classification.folds import Split
-from cellgauge_tasks.metrics.classification.threads import granted
 
 TREES = 100
 BINNED = 3000

@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from cellgauge_tasks._threads import each_alone
 from cellgauge_tasks.metrics.classification.folds import Scaled, Split, trained
 from cellgauge_tasks.metrics.classification.minimum import Steps, Weights, minimise
-from cellgauge_tasks.metrics.classification.threads import each_alone
 
 TOLERANCE = 1e-5
 """Of the gradient of the mean loss, its largest entry; scikit-learn stops at 1e-4."""
@@ -22,6 +22,8 @@ EXACT = 5_000_000
 """Up to so many values (cells x dimensions) everything is computed in double precision, and to 1e-8."""
 SKETCH = 10_000
 """Cells on which the solution is found roughly first."""
+ROUGHLY = (1e-2, 1e-3, 1e-4)
+"""Tolerances on the way, after each of which the curvature is told anew."""
 CURVED = 10_000
 """Cells from which the curvature is told."""
 NEVER = -1e9
@@ -107,12 +109,15 @@ def fit(
         Largest entry of the gradient that is taken for none.
     """
     start = np.zeros((1, classes, scaled.values.shape[1] + 1))
-    if len(codes) > 2 * SKETCH:
+    known = np.flatnonzero(chosen.any(axis=1))
+    if len(known) > 2 * SKETCH:
         # At random, since the cells of a file often lie sorted by type.
-        some = np.sort(np.random.default_rng(0).permutation(len(codes))[:SKETCH])
-        start = _search(Loss.of_all(scaled.values[some], codes[some], classes, len(codes)), start, 1e-2, 1e-3)
-    start = _search(Loss.of_all(scaled.values, codes, classes), start, 1e-2, 1e-3, 1e-4)
+        some = np.sort(np.random.default_rng(0).permutation(known)[:SKETCH])
+        start = _search(Loss.of_all(scaled.values[some], codes[some], classes, len(known)), start, 1e-2, 1e-3)
     loss = Loss(scaled.values, codes, chosen, scaled.ratio, classes)
+    if chosen.shape[1] == 1:
+        return _search(loss, start, *ROUGHLY, max(tolerance, TOLERANCE), tolerance)
+    start = _search(Loss.of_all(scaled.values, codes, classes), start, *ROUGHLY)
     return _search(loss, np.repeat(start, chosen.shape[1], axis=0), max(tolerance, TOLERANCE), tolerance)
 
 
@@ -198,19 +203,22 @@ class Loss:
         Of the first split, and from some of the cells: it only has to be near. What all classes have in common is taken
         out of a step, since no probability depends on it.
         """
-        from scipy.linalg import cho_factor, cho_solve
+        from scipy.linalg import cho_factor, cho_solve, get_blas_funcs
 
         slopes = (weights[0, :, :-1] * self.ratio[0]).astype(self.values.dtype)
         chances = softmax(self.values @ slopes.T + weights[0, :, -1])
         ridge = np.full(len(slopes.T) + 1, self.penalty.mean())
+        same = not weights[:, :, :-1].any()  # at the beginning all classes are equally likely everywhere
         factors = []
-        for chance in chances.T:
+        for chance in chances.T[: 1 if same else None]:
             bend = chance * (1 - chance)
             bend = (bend + bend.mean() / 100 + 1e-9) / len(bend)  # no direction may be without any
             rows, bend = _heaviest(bend)
             part = np.hstack([self.values[rows], np.ones((len(rows), 1), self.values.dtype)])
-            curvature = (part * bend[:, None].astype(part.dtype)).T @ part
+            part *= np.sqrt(bend)[:, None].astype(part.dtype)
+            curvature = get_blas_funcs("syrk", [part])(1.0, part.T, lower=True)
             factors.append(cho_factor(curvature + np.diag(ridge), lower=True, check_finite=False))
+        factors *= self.classes if same else 1
         mean = self.present[:, :, None] / self.present.sum(axis=1)[:, None, None]
 
         def apply(gradient: Weights) -> Weights:

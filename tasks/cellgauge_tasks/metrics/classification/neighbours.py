@@ -10,8 +10,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from cellgauge_tasks._threads import each_alone
 from cellgauge_tasks.metrics.classification.folds import Scaled, Split, shared, trained
-from cellgauge_tasks.metrics.classification.threads import each_alone
 
 K = 5
 SMALL = 3000

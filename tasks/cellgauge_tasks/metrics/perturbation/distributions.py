@@ -6,7 +6,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from cellgauge_tasks.pairs.threads import in_order
+from cellgauge_tasks._threads import in_order
 
 Cells = NDArray[np.floating]
 """Cells x genes."""

@@ -27,8 +27,16 @@ def one_thread() -> Iterator[None]:
     """Have BLAS compute each product with one thread: among several it splits them, and rounds differently."""
     from threadpoolctl import threadpool_limits
 
-    with threadpool_limits(1):
+    with threadpool_limits(1, user_api="blas"):
         yield
+
+
+@contextmanager
+def each_alone() -> Iterator[Callable[[Callable[[Task], Found], Iterable[Task]], Iterator[Found]]]:
+    """Give a `map` whose results come in order, each worked out by one thread; as `in_order`, for many calls."""
+    threads = granted()
+    with one_thread(), ThreadPoolExecutor(threads) as pool:
+        yield pool.map if threads > 1 else map
 
 
 def in_order(function: Callable[[Task], Found], tasks: Iterable[Task]) -> Iterator[Found]:
