@@ -3,20 +3,23 @@
 import io
 import math
 import os
-import re
 import secrets
 import threading
 import zipfile
 from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import quote, unquote
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 LIMIT = 64 << 20
 """Bytes that all arrays of a file may have, unpacked."""
-NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9 ._/+=,@-]{0,127}")
+LONGEST = 128
+"""Characters of a name."""
+SAFE = " /+=,@"
+"""Beside letters, digits and `_.-~`: what a name keeps in the file; all else is percent-escaped there."""
 KINDS = "biufU"
 """Numbers and text."""
 ONE_AT_A_TIME = threading.Lock()
@@ -28,7 +31,7 @@ def plain(name: str, value: Any) -> "NDArray[Any] | str":
     """Make an array of numbers or text of what a task gives, or say why it cannot be kept."""
     import numpy as np
 
-    if not NAME.fullmatch(name) or ".." in name:
+    if not 0 < len(name) <= LONGEST or not name.isprintable() or name[0] in "./" or ".." in name:
         return f"its name is none that can be kept: {name[:60]!r}"
     array = np.asarray(value)
     if array.dtype.kind == "O" and all(isinstance(one, str) for one in array.ravel()):
@@ -48,7 +51,7 @@ def pack(arrays: Mapping[str, "NDArray[Any]"]) -> bytes:
             one = io.BytesIO()
             with ONE_AT_A_TIME:
                 np.lib.format.write_array(one, np.asarray(array), allow_pickle=False)
-            archive.writestr(zipfile.ZipInfo(f"{name}.npy"), one.getvalue(), zipfile.ZIP_DEFLATED, 1)
+            archive.writestr(zipfile.ZipInfo(f"{quote(name, SAFE)}.npy"), one.getvalue(), zipfile.ZIP_DEFLATED, 1)
     return found.getvalue()
 
 
@@ -63,7 +66,7 @@ def unpack(content: bytes, wanted: Collection[str] | None = None) -> "dict[str, 
     found = {}
     try:
         with zipfile.ZipFile(io.BytesIO(content)) as archive:
-            members = {one.filename.removesuffix(".npy"): one for one in archive.infolist()}
+            members = {unquote(one.filename.removesuffix(".npy")): one for one in archive.infolist()}
             chosen = members if wanted is None else {name: members[name] for name in wanted if name in members}
             if sum(one.file_size for one in chosen.values()) > 2 * LIMIT:
                 raise ValueError("it unpacks to more than such a file may hold")

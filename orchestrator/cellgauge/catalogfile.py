@@ -1,6 +1,7 @@
 """Writes datasets into a catalogue file, and leaves every other character of it as it is, comments included."""
 
 import fcntl
+import json
 import os
 import re
 import tempfile
@@ -205,7 +206,9 @@ def _key(name: str) -> str:
 
 def _flow(fields: dict[str, Any]) -> str:
     """Write fields on one line, quoted where YAML would take them for something else."""
-    made = yaml.safe_dump(fields, default_flow_style=True, allow_unicode=True, sort_keys=False, width=float("inf"))
+    # PyYAML breaks a line at these though it may not; escaped, they are letters like any others.
+    plain = not {"\x85", "\u2028", "\u2029"} & set(json.dumps(fields, ensure_ascii=False))
+    made = yaml.safe_dump(fields, default_flow_style=True, allow_unicode=plain, sort_keys=False, width=float("inf"))
     return str(made).strip()[1:-1]
 
 

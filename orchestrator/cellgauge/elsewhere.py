@@ -25,6 +25,7 @@ from cellgauge_model.contract import CELLS, CONTRACT_VERSION, EMBEDDING
 
 if TYPE_CHECKING:
     import numpy as np
+    import pandas as pd
     from numpy.typing import NDArray
 
 HINT = "Rows are found by cell id: these must be the obs_names of the dataset."
@@ -132,7 +133,15 @@ def _parquet(path: Path, key: str) -> tuple[Any, Sequence[str] | None]:
             f"{path}: no numbers: {', '.join(odd[:5])}", "Make the cell ids the index: table.set_index(…)."
         )
     numbered = isinstance(table.index, pd.RangeIndex)
-    return table.to_numpy(), None if numbered else [str(one) for one in table.index]
+    return _columns(table), None if numbered else [str(one) for one in table.index]
+
+
+def _columns(table: "pd.DataFrame") -> "NDArray[np.float32]":
+    """Put columns of numbers side by side; what is not there in nullable ones becomes NaN, which is told of later."""
+    import numpy as np
+
+    with np.errstate(over="ignore", invalid="ignore"):  # so is what is too large
+        return table.to_numpy(dtype="float32", na_value=np.nan)
 
 
 def _numbers(values: Any, path: Path) -> "NDArray[np.float32]":

@@ -48,12 +48,13 @@ def read(output: Path, item: Item, genes: Sequence[str], level: str = "cells") -
     genes
         Those of the input, among which the predicted ones are.
     level
-        `means`: each condition has one row; `cells`: one or more.
+        `means`: each condition has one row; `cells`: one, or more up to as many as are asked for.
 
     Raises
     ------
     ContractViolation
-        If a requested condition is missing, an unknown one or an unknown gene is there, or a value is not finite.
+        If a requested condition is missing or has more rows than were asked for, an unknown one or an unknown gene is
+        there, or no gene, or a value is not finite.
     """
     import h5py
 
@@ -105,21 +106,36 @@ def _checked(content: Any, item: Item, genes: Sequence[str], level: str) -> Pred
         raise ContractViolation(
             f"{PREDICTION}: X has shape {matrix.shape}, obs and var say {(len(rows), len(columns))}"
         )
+    if not len(columns):
+        raise ContractViolation(f"{PREDICTION} has 0 genes, of {len(genes)} in the input")
     if not columns.is_unique or not set(columns) <= set(genes):
         raise ContractViolation(f"{PREDICTION}: var holds repeated genes, or genes that the input does not have")
     if "condition" not in rows:
         raise ContractViolation(f"{PREDICTION}: obs has no column 'condition'")
     conditions = [str(one) for one in rows["condition"]]
-    asked, given = {condition.id for condition in item.conditions}, set(conditions)
+    _compare(conditions, item, level)
+    values = matrix[()]
+    if not np.isfinite(values).all():
+        raise ContractViolation(f"{PREDICTION} holds NaN or infinite values")
+    return Prediction(values, conditions, [str(one) for one in columns])
+
+
+def _compare(conditions: Sequence[str], item: Item, level: str) -> None:
+    """Refuse other conditions than those asked for, and more rows of one than are wanted."""
+    wanted = {condition.id: condition.n_cells for condition in item.conditions}
+    asked, given = set(wanted), set(conditions)
     if asked != given:
         wrong = sorted(asked ^ given)[0]
         raise ContractViolation(
             f"{PREDICTION}: condition '{short(wrong)}' is {'missing' if wrong in asked else 'unknown'}"
         )
+    rows = Counter(conditions)
     if level == "means" and len(conditions) > len(given):
-        twice = Counter(conditions).most_common(1)[0][0]
+        twice = rows.most_common(1)[0][0]
         raise ContractViolation(f"{PREDICTION}: condition '{short(twice)}' has several rows, of which one is its mean")
-    values = matrix[()]
-    if not np.isfinite(values).all():
-        raise ContractViolation(f"{PREDICTION} holds NaN or infinite values")
-    return Prediction(values, conditions, [str(one) for one in columns])
+    # More cells than the truth has make any test more certain, and nearly every gene significant.
+    if more := [name for name, n in sorted(rows.items()) if n > max(1, wanted[name])]:
+        raise ContractViolation(
+            f"{PREDICTION}: condition '{short(more[0])}' has {rows[more[0]]} rows, of which at most "
+            f"{max(1, wanted[more[0]])} are asked for ({len(more)} of {len(given)} conditions have too many)"
+        )

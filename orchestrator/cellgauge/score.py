@@ -17,7 +17,7 @@ from cellgauge.data import rows, view
 from cellgauge.errors import CellgaugeError, ContractViolation, StorageError
 from cellgauge.specs import REUSABLE, Control, Dataset, RunRecord, ScoreValue, Scoring, State, TaskResult, View
 from cellgauge.store import Store
-from cellgauge_tasks import NotApplicable, Score, Space, Task, find
+from cellgauge_tasks import NotApplicable, Score, Scores, Space, Task, find
 
 if TYPE_CHECKING:
     import numpy as np
@@ -244,10 +244,13 @@ def attempt(
     with warnings.catch_warnings(record=True) as heard:
         warnings.simplefilter("default")
         try:
-            found = task.score(output(), obs(), seed=scoring.seed, **masks())
-            if undefined := [one.metric for one in found if not math.isfinite(one.value)]:
-                reason = f"the task gave no number for {', '.join(undefined)}"
+            given = task.score(output(), obs(), seed=scoring.seed, **masks())
+            found, undefined = _defined(given)
+            if undefined and not found:
+                reason = f"the task gave no number for {undefined}"
             else:
+                if undefined:
+                    warnings.warn(f"the task gave no number for {undefined}: left out", stacklevel=2)
                 values, kept, state = tuple(map(_value, found)), details.small(found), "ok"
         except NotApplicable as problem:
             state, reason = "not_applicable", str(problem)
@@ -267,6 +270,19 @@ def attempt(
         }
     )
     return Scored(result, kept)
+
+
+def _defined(given: Sequence[Score]) -> tuple[Sequence[Score], str]:
+    """Leave out scores that are no number, and name them: the others are as good without."""
+    lacking = [one for one in given if not math.isfinite(one.value)]
+    if not lacking:
+        return given, ""
+    found = Scores(one for one in given if math.isfinite(one.value))
+    if isinstance(given, Scores):
+        found.details = given.details
+    told = (", ".join(f"{name}={value}" for name, value in sorted(one.params.items())) for one in lacking)
+    names = (f"{one.metric} ({params})" if params else one.metric for one, params in zip(lacking, told, strict=True))
+    return found, ", ".join(names)
 
 
 def _value(one: Score) -> ScoreValue:

@@ -128,8 +128,8 @@ class Store:
                     folder.rename(place)
         return record
 
-    def _locked(self) -> FileLock:
-        return FileLock(self.root / "jobs" / ".lock", mode=0o666)  # of a results folder that several users share
+    def _locked(self, kind: str = "jobs") -> FileLock:
+        return FileLock(self.root / kind / ".lock", mode=0o666)  # of a results folder that several users share
 
     @contextmanager
     def _aside(self, place: Path) -> Iterator[None]:
@@ -195,12 +195,13 @@ class Store:
         beside = self._arrays_file(result)
         with explained(path):
             self._make(path.parent)
-            if content:
-                arrays.write(beside, content)
-            write_atomically(path, result.model_dump_json(indent=2))
-            for old in path.parent.glob(f"{path.stem}.*.npz"):
-                if old != beside:
-                    old.unlink(missing_ok=True)
+            with self._locked("scores"):  # or one of two writers would remove the other's arrays as old ones
+                if content:
+                    arrays.write(beside, content)
+                write_atomically(path, result.model_dump_json(indent=2))
+                for old in path.parent.glob(f"{path.stem}.*.npz"):
+                    if old != beside:
+                        old.unlink(missing_ok=True)
         return result
 
     def _arrays_file(self, result: TaskResult) -> Path:

@@ -1,5 +1,6 @@
 """Looks whether an input can be scored, which is what every task does first."""
 
+import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -45,8 +46,13 @@ def cells(
         raise NotApplicable(f"no cell has a value of {' and '.join(roles)}")
     found = {role: one[known].astype(str).to_numpy(dtype=str) for role, one in columns.items()}
     for role in optional:
-        if role in obs and (one := _column(obs, role, len(space))[known]).notna().all():
+        if role not in obs:
+            continue
+        one = _column(obs, role, len(space))[known]
+        if one.notna().all():
             found[role] = one.astype(str).to_numpy(dtype=str)
+        elif one.notna().any():
+            warnings.warn(f"{role} is left out: {int(one.isna().sum())} of {len(one)} cells have none", stacklevel=3)
     return space.among(known), found
 
 
@@ -82,3 +88,11 @@ def codes(labels: Labels) -> tuple[np.ndarray, Labels]:
     """Number labels in the order of their names: the number of each cell's, shape (cells,) int64, and the names."""
     names, numbers = np.unique(labels, return_inverse=True)
     return numbers.astype(np.int64), names
+
+
+def donors_apart(known: Mapping[str, Labels]) -> Labels | None:
+    """Tell donors of two species apart even if they have one name, as `donor1` in two datasets may."""
+    if "donor" not in known:
+        return None
+    donor, species = (codes(known[role])[0] for role in ("donor", "organism"))
+    return np.asarray(donor * (species.max() + 1) + species, dtype=str)

@@ -84,7 +84,9 @@ def of_folds(tables: Tables, resamples: Resamples) -> Tables:
     }
 
 
-def scores(tables: Tables, draws: Tables | None, resamples: Resamples, n: int, params: Params) -> list[Score]:
+def scores(
+    tables: Tables, draws: Tables | None, resamples: Resamples, n: int, params: Params, *, given: int
+) -> list[Score]:
     """Give the mean over folds of each metric, for each classifier and for their mean; what has none is left out.
 
     Parameters
@@ -97,12 +99,14 @@ def scores(tables: Tables, draws: Tables | None, resamples: Resamples, n: int, p
         How many cells went into it.
     params
         What belongs to every score, beside the classifier.
+    given
+        How many cells the classifiers were given, to train on or to predict.
     """
     found = []
     for name, table in tables.items():
         # Which forest it was depends on the number of cells: numbers of one are no numbers of the other.
         forest = (
-            {"forest": kind(n)} if name == "random_forest" or (name == "mean" and "random_forest" in tables) else {}
+            {"forest": kind(given)} if name == "random_forest" or (name == "mean" and "random_forest" in tables) else {}
         )
         told = {"classifier": name, **forest, **params}
         for metric, values in table.items():

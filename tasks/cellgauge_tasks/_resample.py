@@ -17,6 +17,8 @@ from cellgauge_tasks._threads import one_thread
 DRAWS = 200
 FEWEST_DONORS = 5
 """With fewer, drawing donors says little; cells are drawn then, and the interval says so."""
+KEPT = 64 << 20
+"""Bytes of draws that are kept for the next metric; more are drawn again."""
 BLOCK = 32 << 20
 """Bytes of weights that are in memory at once."""
 
@@ -58,13 +60,25 @@ class Resamples:
 
     def weights(self) -> Iterator[NDArray[np.float32]]:
         """Yield blocks of shape (some draws, n), in order: how often each cell counts."""
-        random = np.random.default_rng(self._seed)
         rows = max(1, BLOCK // (4 * self.n))
+        drawn = self._drawn if self.draws * self.n_units <= KEPT else self._draw()
+        source = iter(drawn)
         for first in range(0, self.draws, rows):
             block = np.empty((min(rows, self.draws - first), self.n_units), dtype=np.float32)
             for row in block:
-                row[:] = np.bincount(random.integers(0, self.n_units, self.n_units), minlength=self.n_units)
+                row[:] = next(source)
             yield block if self._groups is None else block[:, self._groups]
+
+    @cached_property
+    def _drawn(self) -> list[NDArray[np.uint8]]:
+        return list(self._draw())
+
+    def _draw(self) -> Iterator[NDArray[np.uint8]]:
+        """Draw how often each unit counts, one draw at a time; a count beyond 255 does not come up in any lifetime."""
+        random = np.random.default_rng(self._seed)
+        for _ in range(self.draws):
+            found = np.bincount(random.integers(0, self.n_units, self.n_units), minlength=self.n_units)
+            yield np.minimum(found, 255).astype(np.uint8)
 
     def means(self, values: NDArray[np.floating]) -> NDArray[np.float64]:
         """Average values a cell in every draw.
@@ -104,5 +118,7 @@ class Resamples:
         if len(known) < max(2, self.draws // 2) or self.n_units < 2:
             return None
         low, high = np.quantile(known, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
+        if value is not None:  # of a handful of cells, whose draws are mostly of another kind
+            low, high = min(low, value), max(high, value)
         kept = replicates.astype(np.float32)
         return Interval(float(low), float(high), self.unit, self.n_units, self.name, kept)

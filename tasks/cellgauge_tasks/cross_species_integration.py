@@ -3,12 +3,11 @@
 from collections.abc import Mapping
 from typing import Any
 
-import numpy as np
 from numpy.typing import ArrayLike
 
 from cellgauge_tasks import _controls
 from cellgauge_tasks._base import Labels, Scores, Task
-from cellgauge_tasks._input import cells, codes, several
+from cellgauge_tasks._input import cells, codes, donors_apart, several
 from cellgauge_tasks._resample import Resamples
 from cellgauge_tasks._space import Space
 from cellgauge_tasks._tally import Tally
@@ -28,7 +27,7 @@ def score(embedding: Any, obs: Mapping[str, ArrayLike], *, seed: int = 42) -> Sc
     labels, species = known["cell_type"], known["organism"]
     several(species, "organism")
     _ask(space, labels, species)
-    tally = Tally(len(space), Resamples(len(space), seed=seed, donors=_donors(known)))
+    tally = Tally(len(space), Resamples(len(space), seed=seed, donors=donors_apart(known)))
     tally.scores.details["labels"] = codes(labels)[1]
     k = mixing.neighborhood(len(space))
     tally.add("entropy_per_cell", lambda: mixing.entropies(space, species, k), k=k)
@@ -39,14 +38,6 @@ def score(embedding: Any, obs: Mapping[str, ArrayLike], *, seed: int = 42) -> Sc
     found = lisi.lisi(space, [species])[:, 0]
     tally.add("ilisi", lambda: lisi.of_batches(found, species), k=others + 1, perplexity=perplexity)
     return tally.scores
-
-
-def _donors(known: Mapping[str, Labels]) -> Labels | None:
-    """Tell donors of two species apart even if they have one name, as `donor1` in two datasets may."""
-    if "donor" not in known:
-        return None
-    donor, species = (codes(known[role])[0] for role in ("donor", "organism"))
-    return np.asarray(donor * (species.max() + 1) + species, dtype=str)
 
 
 def expect(space: Any, obs: Mapping[str, ArrayLike]) -> None:

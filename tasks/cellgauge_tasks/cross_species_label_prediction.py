@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from cellgauge_tasks import _controls, _prediction
 from cellgauge_tasks._base import Labels, NotApplicable, Score, Scores, Task
-from cellgauge_tasks._input import cells, codes, several
+from cellgauge_tasks._input import cells, codes, donors_apart, several
 from cellgauge_tasks._resample import Resamples
 from cellgauge_tasks.metrics.classification import Judged, Split, grouped, judge, stratified
 
@@ -43,7 +43,7 @@ def score(
     space, known = cells(embedding, obs, "cell_type", "organism", optional=("donor",))
     several(known["cell_type"])
     several(known["organism"], "organism")
-    whole = _Points(space.values, known["cell_type"], known["organism"], known.get("donor"))
+    whole = _Points(space.values, known["cell_type"], known["organism"], donors_apart(known))
     found = Scores()
     for aggregation in aggregations:
         params = {} if aggregation == "none" else {"aggregation": aggregation}
@@ -52,7 +52,7 @@ def score(
         elif whole.donors is None:
             continue
         else:
-            points = whole.aggregated(aggregation)
+            points = whole.frequent(_prediction.MIN_CELLS).aggregated(aggregation)
         try:
             part = _of(points, seed, params)
         except NotApplicable as problem:
@@ -100,11 +100,12 @@ def _of(points: _Points, seed: int, params: dict[str, str]) -> Scores:
     tested = np.unique(np.concatenate([next(iter(one.values())).folds[0].cells for one in each]))
     tables, draws = _prediction.in_pairs(each), _prediction.redrawn_pairs(each, data.resamples)
     told = {"species": "different", **params}
-    found = Scores(_prediction.scores(tables, draws, data.resamples, len(tested), told))
+    given = len(points.values)
+    found = Scores(_prediction.scores(tables, draws, data.resamples, len(tested), told, given=given))
     prefix = "".join(f"{one}/" for one in params.values())
     for (train, test), judged in [*pairs.items(), *(((one, one), data.within(one, bool(params))) for one in species)]:
         if judged:
-            found.extend(_evaluated(judged, data.resamples, {"train": train, "test": test, **params}))
+            found.extend(_evaluated(judged, data.resamples, {"train": train, "test": test, **params}, given))
             found.details |= _prediction.details(judged, data.names, f"{prefix}{train} to {test}/")
     return found
 
@@ -144,10 +145,10 @@ class _Data(NamedTuple):
         return judge(self.points.values, self.numbers, splits, seed=self.seed)
 
 
-def _evaluated(judged: Mapping[str, Judged], resamples: Resamples, told: dict[str, str]) -> list[Score]:
+def _evaluated(judged: Mapping[str, Judged], resamples: Resamples, told: dict[str, str], given: int) -> list[Score]:
     tables = _prediction.in_folds(judged)
     n = next(iter(judged.values())).n_judged
-    return _prediction.scores(tables, _prediction.redrawn(judged, resamples), resamples, n, told)
+    return _prediction.scores(tables, _prediction.redrawn(judged, resamples), resamples, n, told, given=given)
 
 
 TASK = Task(

@@ -66,7 +66,7 @@ def _cross_validated(
     tables = _prediction.in_folds(judged)
     _prediction.undefined(tables, [str(number + 1) for number in range(len(splits))], "fold")
     draws = _prediction.redrawn(judged, resamples)
-    found: list[Score] = _prediction.scores(tables, draws, resamples, n, params)
+    found: list[Score] = _prediction.scores(tables, draws, resamples, n, params, given=len(values))
     return Scores(found, _prediction.details(judged, names, prefix))
 
 

@@ -94,7 +94,7 @@ def _from_others(data: _Data, classifiers: tuple[str, ...]) -> Scores:
     if n < asked:
         warnings.warn(f"{1 - n / asked:.1%} of the cells have a label that no other {data.role} has", stacklevel=2)
     draws, resamples = _drawn(judged, tables, data, len(splits))
-    found = _prediction.scores(tables, draws, resamples, n, {"train": "others"})
+    found = _prediction.scores(tables, draws, resamples, n, {"train": "others"}, given=len(data.values))
     shown = _prediction.details(judged, data.names) | {"tested": tested, "unseen": np.array(1 - n / asked)}
     return Scores(found, shown)
 
@@ -128,7 +128,8 @@ def _from_one(data: _Data, classifiers: tuple[str, ...]) -> Scores:
             shown[f"{name}/{metric}/pairs"] = matrix = np.full((size, size), np.nan)
             matrix[tuple(np.transpose(list(judged)))] = values
     n = len(np.unique(tested))
-    return Scores(_prediction.scores(tables, draws, data.resamples, n, {"train": "one"}), shown)
+    told = {"train": "one"}
+    return Scores(_prediction.scores(tables, draws, data.resamples, n, told, given=len(data.values)), shown)
 
 
 TASK = Task(

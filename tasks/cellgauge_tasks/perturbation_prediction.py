@@ -59,7 +59,7 @@ def score(
     }
     measured, correlated = measure(found, held_out_genes, seed=seed)
     n_cells = int(found.truth.counts[1:].sum())
-    return summary(measured, correlated, found.names, n_cells, params=params, seed=seed)
+    return summary(measured, correlated, found.names, n_cells, params=params, headline=TASK.headline, seed=seed)
 
 
 TASK = Task(
@@ -74,9 +74,9 @@ TASK = Task(
         "de_overlap": "DE overlap",
         "discrimination": "discrimination",
     },
-    baseline="no_change",
+    baseline="mean_effect",
     verb="predict",
     split="conditions",
     shown=("perturbation",),
-    controls={"positive": cast(Control, controls.half), "negative": cast(Control, controls.no_change)},
+    controls={"positive": cast(Control, controls.drawn_again), "negative": cast(Control, controls.no_change)},
 )

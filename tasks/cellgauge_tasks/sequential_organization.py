@@ -28,7 +28,7 @@ def score(embedding: Any, obs: Mapping[str, ArrayLike], *, seed: int = 42) -> Sc
     """
     space, known = cells(embedding, obs, "time", optional=("donor",))
     times = sequence.times(known["time"])
-    several(known["time"], "time")
+    several(times.astype(str), "time")
     _ask(space, times)
     tally = Tally(len(space), Resamples(len(space), seed=seed, donors=known.get("donor")))
     apart = sequence.disagreement(space, times, K)

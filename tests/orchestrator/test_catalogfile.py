@@ -126,7 +126,27 @@ def test_only_what_is_not_the_default_is_written():
 
 
 WORDS = st.text(st.characters(codec="utf-8", exclude_categories=("Cs",)), min_size=1, max_size=12) | st.sampled_from(
-    ["no", "2024", "1e3", "0x1F", "1:30", "~", "null", "a: b", "#x", "- a", "{", "*a", "&a", "'", '"', "a\nb", " a "]
+    [
+        "no",
+        "2024",
+        "1e3",
+        "0x1F",
+        "1:30",
+        "~",
+        "null",
+        "a: b",
+        "#x",
+        "- a",
+        "{",
+        "*a",
+        "&a",
+        "'",
+        '"',
+        "a\nb",
+        " a ",
+        "\x85",
+        "a\u2028",
+    ]
 )
 
 

@@ -98,6 +98,35 @@ class TestHeldOut:
     def test_a_split_that_does_not_do_says_why(self, tmp_path, split, words):
         assert words in conditions.held_out(screen(tmp_path), split).reason
 
+    @pytest.mark.parametrize(
+        ("trained", "held", "dose", "same"),
+        [
+            ("A+B", "B+A", None, True),
+            ("A+control", "control+A", None, True),
+            ("A", "A+control", None, True),
+            ("A+B", "A+C", None, False),
+            ("A+B", "B+A", "1 uM", True),
+            ("A+B", "B+A", "2 uM", False),
+        ],
+    )
+    def test_a_condition_by_another_name_is_not_held_out(self, tmp_path, trained, held, dose, same):
+        adata = make_screen(conditions=("G1", trained, held))
+        roles = dict(ROLES)
+        if dose:
+            adata.obs["dose"] = np.where(adata.obs["guide_target"] == held, dose, "1 uM")
+            roles["dose"] = "dose"
+        found = conditions.held_out(
+            screen(tmp_path, adata, obs=roles), Split(by="perturbation", test=(held,), keep=(CONTROL,))
+        )
+        words = f"trains on '{trained}' and holds out '{held}', which are the same condition"
+        assert (words in found.reason) if same else (found.reason == "")
+
+    def test_conditions_of_the_same_target_are_not_the_same(self, tmp_path):
+        adata = make_screen(conditions=("G1", "drug1", "drug2"))
+        adata.obs["protein"] = "ABL1"
+        dataset = screen(tmp_path, adata, obs={**ROLES, "target": "protein"})
+        assert conditions.held_out(dataset, Split(by="perturbation", test=("drug1",), keep=(CONTROL,))).reason == ""
+
     def test_a_published_split_may_be_a_column(self, tmp_path):
         adata = make_screen()
         adata.obs["fold"] = np.where(adata.obs["guide_target"].isin(["G4", "G5"]), "test", "train")

@@ -1,5 +1,7 @@
 """Small arrays lie beside their result, belong to it, and go with it."""
 
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 import pytest
 
@@ -32,6 +34,16 @@ class TestArrays:
         assert store.arrays(kept) == {}
         path.unlink()
         assert store.arrays(kept) == {}
+
+    def test_many_writers_of_one_result_leave_it_with_its_own_arrays(self, store):
+        def write(number):
+            store.keep_result(failed(a_scoring(), "ok", str(number)), {"clusters": np.full(3, number)})
+
+        with ThreadPoolExecutor(8) as pool:
+            list(pool.map(write, range(200)))
+        kept = store.result(a_scoring().id)
+        assert store.arrays(kept)["clusters"].tolist() == [int(kept.reason)] * 3
+        assert len(list(store.root.rglob("*.npz"))) == 1
 
     def test_a_disk_that_is_full_leaves_the_result_of_before(self, small_disk):
         store = Store(small_disk)

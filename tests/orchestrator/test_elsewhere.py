@@ -111,6 +111,18 @@ class TestRefused:
         (tmp_path / "a.npy").write_bytes(b"")
         self.refused(tmp_path / "a.npy", "is no .npy file")
 
+    @pytest.mark.parametrize("dtype", ["Int64", "Float32", "boolean"])
+    def test_nullable_columns_of_parquet_are_numbers_or_told_of(self, tmp_path, dtype):
+        whole = pd.DataFrame({"a": pd.array([1, 0, 1], dtype=dtype), "b": [1.5, 2, 3]})
+        assert elsewhere._columns(whole).tolist() == [[1, 1.5], [0, 2], [1, 3]]
+        lacking = whole.assign(a=pd.array([1, None, 0], dtype=dtype))
+        with pytest.raises(UsageError, match="holds NaN, infinite or too large values in 1 of 3 rows"):
+            elsewhere._numbers(elsewhere._columns(lacking), tmp_path / "a.parquet")
+
+    def test_columns_that_are_too_large_are_told_of(self, tmp_path):
+        with pytest.raises(UsageError, match="too large values in 1 of 2 rows"):
+            elsewhere._numbers(elsewhere._columns(pd.DataFrame({"a": [1e300, 1]})), tmp_path / "a.parquet")
+
     def test_what_is_not_there_or_of_no_kind_that_is_read(self, tmp_path):
         self.refused(tmp_path / "a.npy", "no such file")
         self.refused(tmp_path / "a.csv", "neither .npy, .h5ad nor .parquet")

@@ -138,6 +138,25 @@ class TestSheet:
         assert (rows[2]["state"], rows[2]["reason"], rows[2]["changed"]) == ("timeout", "'=1+1, after 3 s", "k=3")
 
 
+class TestStanding:
+    def test_what_cannot_be_compared_has_a_mark_and_is_explained(self):
+        found = shown(made(entry("a", number(0.5, standing="unknown")), entry("b", number(0.4, standing="best"))))
+        assert "?0.500" in found
+        assert "? cannot be compared in pairs" in found
+        assert "? " not in shown(made(entry("a", number(0.5, standing="best"))))
+
+    def test_two_that_are_best_in_one_column_are_explained(self):
+        best = {"standing": "best"}
+        found = shown(made(entry("a", number(0.5, **best), limit_cells=500), entry("b", number(0.4, **best))))
+        assert "bold: the best of its column among models of the same cells" in found
+        assert "among models" not in shown(made(entry("a", number(0.5, **best)), entry("b", number(0.4))))
+
+    def test_a_note_names_the_models_of_fewer_cells(self):
+        mixed = shown(made(entry("a", number(0.5), limit_cells=500), entry("b", number(0.4))))
+        assert "d: only 500 of its cells for a (--limit-cells)" in mixed
+        assert "d: only 500 of its cells (--limit" in shown(made(entry("a", number(0.5), limit_cells=500)))
+
+
 def shifted(by):
     def score(embedding, obs, *, seed):
         draws = Resamples(len(embedding), seed=seed)
@@ -180,3 +199,14 @@ class TestVersus:
             path.unlink()
         with pytest.raises(UsageError, match="no score in common"):
             versus.make(run, "m", "n", lab.store, tasks)
+
+    def test_a_model_of_fewer_cells_is_neither_ranked_nor_compared_with_one_of_all(self, lab):
+        _, run, tasks = self.compared(lab, lambda values: 0)
+        (other,) = (one for one in lab.store.results() if one.scoring.model == "n")
+        limited = other.scoring.model_copy(update={"limit_cells": 30})
+        lab.store.keep_result(other.model_copy(update={"scoring": limited}), lab.store.arrays(other))
+        entries = document.collect(run, lab.store, tasks).results
+        assert [score.standing for entry in entries for score in entry.scores] == ["unknown", "unknown"]
+        with pytest.raises(UsageError, match="no score in common") as told:
+            versus.make(run, "m", "n", lab.store, tasks)
+        assert "--limit-cells" in told.value.hint

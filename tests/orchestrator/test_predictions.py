@@ -9,7 +9,7 @@ from cellgauge import predictions
 from cellgauge.errors import ContractViolation
 from cellgauge_model.contract import Condition, Item
 
-ITEM = Item("x", "x.h5ad", conditions=[Condition("c1"), Condition("c2")])
+ITEM = Item("x", "x.h5ad", conditions=[Condition("c1", n_cells=2), Condition("c2", n_cells=2)])
 GENES = ["G1", "G2"]
 
 
@@ -38,6 +38,11 @@ def test_a_good_prediction_is_read_as_it_is(folder):
     assert (found.conditions, found.genes, found.matrix.ravel().tolist()) == (["c2", "c1", "c1"], ["G2"], [0.5, -1, 2])
 
 
+def test_fewer_cells_than_asked_for_will_do(folder):
+    prediction(folder)
+    assert predictions.check(folder, ITEM, GENES) == (2, 2)
+
+
 def test_of_means_each_condition_has_one_row(folder):
     prediction(folder, conditions=["c2", "c1", "c1"])
     with pytest.raises(ContractViolation, match="condition 'c1' has several rows, of which one is its mean"):
@@ -51,6 +56,8 @@ def test_of_means_each_condition_has_one_row(folder):
     [
         ({"conditions": ["c1"]}, "condition 'c2' is missing"),
         ({"conditions": ["c1", "c2", "c3"]}, "condition 'c3' is unknown"),
+        ({"conditions": ["c1"] * 3 + ["c2"]}, r"condition 'c1' has 3 rows, of which at most 2 are asked for \(1 of 2"),
+        ({"genes": []}, "has 0 genes, of 2 in the input"),
         ({"genes": ["G1", "G3"]}, "genes that the input does not have"),
         ({"value": np.nan}, "NaN or infinite"),
         ({"matrix": sp.csr_matrix(np.ones((2, 2), dtype="float32"))}, "not a dense float32"),

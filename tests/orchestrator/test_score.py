@@ -56,6 +56,20 @@ def test_a_task_without_a_number_is_a_result_with_a_reason(function, state, word
     assert (result.state, result.reason, result.scores) == (state, words, ())
 
 
+def test_one_score_that_is_no_number_is_left_out_and_named():
+    def function(*args, **told):
+        odd = Score("odd", float("nan"), 2, params={"k": 5})
+        span = Interval(0.1, 0.9, "cells", 2, "abc", np.arange(3.0))
+        return Scores([Score("x", 0.5, 2), odd, Score("y", 0.7, 2, interval=span)], {"clusters": [0, 1]})
+
+    found = outcome(function)
+    assert [(one.metric, one.value) for one in found.result.scores] == [("x", 0.5), ("y", 0.7)]
+    assert (found.result.state, found.result.reason) == ("ok", "")
+    assert found.result.warnings == ("UserWarning: the task gave no number for odd (k=5): left out",)
+    assert list(found.arrays) == ["replicates/1", "clusters"]
+    assert found.arrays["replicates/1"].tolist() == [0, 1, 2], "those of the score that has this number now"
+
+
 def test_an_output_that_was_changed_since_is_not_scored():
     result = run(raising(AssertionError), embedding=raising(ContractViolation("rows are gone")))
     assert (result.state, result.reason) == ("contract_violation", "rows are gone")

@@ -6,7 +6,7 @@ import pytest
 from cellgauge.report import standing
 from cellgauge.report.standing import Bounds, Row
 from cellgauge.score import failed
-from cellgauge.specs import Coverage, ItemRecord, ScoreValue
+from cellgauge.specs import Coverage, ItemRecord, ScoreValue, Split
 from cellgauge_tasks import Resamples, Task
 from support import a_scoring, made_record
 
@@ -50,11 +50,46 @@ class TestColumns:
         rows = [row(store, "first", 0, params={"resolution": 0.5}), row(store, "second", 1, params={"resolution": 2.0})]
         assert [one[0] for one in stand(rows, store)] == ["", "best"]
 
-    def test_without_replicates_nothing_is_said_to_be_level(self, store):
+    def test_without_replicates_nothing_is_said_to_be_best_or_worse(self, store):
         rows = [row(store, "first", 0), row(store, "second", 0.00001)]
         for path in (store.root / "scores").rglob("*.npz"):
             path.unlink()
-        assert sorted(one[0] for one in stand(rows, store)) == ["", "best"]
+        assert [one[0] for one in stand(rows, store)] == ["unknown", "unknown"]
+
+    def test_one_without_replicates_is_not_taken_for_a_worse_one(self, store):
+        rows = [row(store, "first", 0.3), row(store, "second", 0.2999), row(store, "third", 0)]
+        store._arrays_file(rows[1].result).unlink()
+        assert [one[0] for one in stand(rows, store)] == ["best", "unknown", ""]
+
+    def test_a_best_that_nothing_can_be_compared_with_is_not_called_so(self, store):
+        rows = [row(store, "first", 0.3), row(store, "second", 0.2), row(store, "third", 0)]
+        store._arrays_file(rows[0].result).unlink()
+        assert [one[0] for one in stand(rows, store)] == ["unknown"] * 3
+
+    def test_one_alone_beside_those_of_other_cells_says_that_it_is_not_known(self, store):
+        assert standing.stand([row(store, "first", 0)], TASK, store, beside=True) == [{0: ("unknown", ())}]
+
+
+class TestGround:
+    @pytest.mark.parametrize(
+        "fields",
+        [
+            {"limit_cells": 500},
+            {"roles": {"cell_type": "other"}},
+            {"split": Split(fraction=0.5)},
+            {"seed": 2},
+            {"task_version": "2"},
+        ],
+        ids=lambda fields: next(iter(fields)),
+    )
+    def test_what_is_of_other_cells_or_reads_others_is_not_ranked_together(self, fields):
+        assert standing.ground(a_scoring(**fields)) != standing.ground(a_scoring())
+
+    def test_whose_it_is_makes_no_difference(self):
+        roles = {"cell_type": "a", "donor": "b"}
+        turned = dict(reversed(roles.items()))
+        other = a_scoring("ef" * 10, "01" * 10, model="n", seen=True, roles=turned)
+        assert standing.ground(other) == standing.ground(a_scoring(roles=roles))
 
 
 class TestBaseline:

@@ -48,6 +48,8 @@ def test_a_failure_is_data_and_the_others_finish(cellgauge, made_catalog, engine
         "random,misbehave,shell",
         "--set",
         "misbehave.how=crash",
+        "-t",
+        "clustering,embedding,label_prediction",
         "--json",
     ]
     done = cellgauge(*arguments)

@@ -46,6 +46,12 @@ class TestLogisticRegression:
         for split, chances in zip(splits, found, strict=True):
             assert chances == pytest.approx(theirs(values, codes, split, converged()), abs=2e-4)
 
+    def test_one_curvature_for_all_classes_leads_there_too(self, monkeypatch):
+        expected = logistic.predict(POINTS, CODES, SPLITS, 6)
+        monkeypatch.setattr(logistic, "FACTORS", 0)
+        for one, other in zip(logistic.predict(POINTS, CODES, SPLITS, 6), expected, strict=True):
+            assert one == pytest.approx(other, abs=2e-4)
+
     def test_weights_are_scikit_learns(self):
         chosen = trained(SPLITS[:1], len(CODES))
         scaled = Scaled.of(POINTS, chosen, np.float64)

@@ -12,7 +12,7 @@ from cellgauge_tasks import NotApplicable, perturbation_prediction
 from cellgauge_tasks.metrics.perturbation import Perturbed, baselines, controls, scale
 from screen import value
 
-UNDEFINED = pytest.mark.filterwarnings("ignore:.*left out:UserWarning")
+UNDEFINED = pytest.mark.filterwarnings("ignore:.*(left out|conditions only):UserWarning")
 GENES = [f"g{n}" for n in range(30)]
 
 

@@ -81,6 +81,12 @@ class TestMaskedGenes:
             assert [one.value for one in found] == [pytest.approx(1.0)] * 2
             assert found[0].params["protocol"] == "masked genes"
 
+    def test_perfect_means_of_counts_are_right_too(self, truth, masked):
+        rows = np.stack([truth.rows(code).mean(axis=0, dtype=float) for code in range(1, 4)])
+        found = protocols.masked_genes(Perturbed(rows, truth.names, "ctrl", GENES, level="means"), truth, masked)
+        assert [one.value for one in found] == [pytest.approx(1.0)] * 2
+        assert found[0].params["means_of"] == "pooled counts"
+
     def test_a_constant_prediction_has_no_value(self, truth, masked):
         # There, NaN became 0.
         means = scale.means(scale.log1p(truth, scale.common_total(truth)))

@@ -2,7 +2,7 @@
 
 import math
 import re
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from cellgauge.data import check, joined, rows
@@ -114,22 +114,21 @@ def held_out(dataset: Dataset, split: Split) -> HeldOut:
         return HeldOut(reason=problem.message)
     given = {
         role: dataset.spec.obs[name]
-        for role, name in ((ROLE, "perturbation"), ("target", "target"))
+        for role, name in ((ROLE, "perturbation"), *((one, one) for one in DETAILS))
         if name in dataset.spec.obs
     }
     obs = _read(dataset, given)
     trained, tested = (table(obs[mask], control) for mask in (train, test))
     known = {target for one in trained for target in one.targets}
-    names = {one.id for one in trained}
     return HeldOut(
-        reason=_whole(names, {one.id for one in tested}, control in set(obs[ROLE][train].astype(str)), control),
+        reason=_whole(trained, tested, control in set(obs[ROLE][train].astype(str)), control),
         conditions=tuple(one.id for one in tested),
         unseen=tuple(one.id for one in tested if not known.issuperset(one.targets)),
         combined=tuple(one.id for one in tested if len(one.targets) > 1),
     )
 
 
-def _whole(trained: Collection[str], tested: Collection[str], controls: bool, control: str) -> str:
+def _whole(trained: Sequence[Condition], tested: Sequence[Condition], controls: bool, control: str) -> str:
     """Say why a split does not do for predictions, or nothing."""
     if not controls:
         return f"its split leaves no cell of the control '{control}' to a model"
@@ -137,9 +136,29 @@ def _whole(trained: Collection[str], tested: Collection[str], controls: bool, co
         return "its split holds out no condition"
     if not trained:
         return "its split holds out every condition, which leaves nothing to train on"
-    if both := sorted(set(trained) & set(tested)):
+    if both := sorted({one.id for one in trained} & {one.id for one in tested}):
         return f"its split has cells of '{both[0]}' on both sides, and whole conditions have to be held out"
+    known: dict[frozenset[str], list[Condition]] = {}
+    for one in trained:
+        known.setdefault(_parts(one, control), []).append(one)
+    for one in tested:
+        if other := next((each for each in known.get(_parts(one, control), []) if _alike(each, one)), None):
+            return f"its split trains on '{other.id}' and holds out '{one.id}', which are the same condition"
     return ""
+
+
+def _parts(condition: Condition, control: str) -> frozenset[str]:
+    """Take a name apart: `A+B`, `B+A` and `B+A+ctrl` are the same.
+
+    Not by the role `target`: two compounds may well have the same one.
+    """
+    return frozenset(targets(condition.id, (), control) or [condition.id])
+
+
+def _alike(one: Condition, other: Condition) -> bool:
+    """Say whether neither dose nor time nor context is known to differ."""
+    pairs = zip(*((each.dose, each.unit, each.time, each.context) for each in (one, other)), strict=True)
+    return all(a == b or a is None or b is None for a, b in pairs)
 
 
 def _read(dataset: Dataset, given: Mapping[str, Columns]) -> "pd.DataFrame":

@@ -19,7 +19,8 @@ class Number(ScoreValue):
     scaled: float | None = None
     """Where 0 is chance and 1 the truth; with `--controls` alone."""
     standing: Standing = ""
-    """Among the numbers of its column; `level`: not to be told from the best, in pairs on the same resamples."""
+    """Among the numbers of its column: `level` cannot be told from the best in pairs on the same resamples; `unknown`
+    cannot be compared in pairs at all; an empty one is clearly worse, or alone, or not shown in tables."""
     flags: tuple[Flag, ...] = ()
     """What is to be known before it is believed."""
 
@@ -156,21 +157,24 @@ def _judged(
     store: Store,
     tasks: Mapping[str, Task],
 ) -> list[Entry]:
-    """Say of every number how it stands among those of the same dataset, task and seed."""
-    groups: dict[tuple[str, str, int], list[int]] = {}
-    for place, (entry, _) in enumerate(found):
-        groups.setdefault((entry.dataset, entry.task, entry.seed), []).append(place)
+    """Say of every number how it stands among those of the same cells, task and seed."""
+    groups: dict[str, dict[int, TaskResult]] = {}
+    for place, (_, result) in enumerate(found):
+        if result and result.state == "ok":
+            groups.setdefault(standing.ground(result.scoring), {})[place] = result
     entries = [entry for entry, _ in found]
-    for (_, task, _), places in groups.items():
-        known = {place: result for place in places if (result := found[place][1]) and result.state == "ok"}
+    columns = Counter(_column(entries[next(iter(known))]) for known in groups.values())
+    for ground, known in groups.items():
+        first = entries[next(iter(known))]
         rows = [
             standing.Row(
                 entries[place].model, entries[place].variant == "default" and not entries[place].changed, result
             )
             for place, result in known.items()
         ]
-        for place, judged in zip(known, standing.stand(rows, tasks.get(task), store), strict=True):
-            ends = standing.bounds(one for one in controls if _alike(one.scoring, known[place].scoring))
+        stands = standing.stand(rows, tasks.get(first.task), store, beside=columns[_column(first)] > 1)
+        ends = standing.bounds(one for one in controls if standing.ground(one.scoring) == ground)
+        for place, judged in zip(known, stands, strict=True):
             numbers = tuple(
                 _number(one, ends(one), *judged.get(number, ("", ()))) for number, one in enumerate(known[place].scores)
             )
@@ -178,10 +182,9 @@ def _judged(
     return entries
 
 
-def _alike(one: Scoring, other: Scoring) -> bool:
-    """Tell whether two scorings are of the same cells, by the same task, which reads the same of them."""
-    what = ("dataset", "task", "task_version", "roles", "seed", "limit_cells", "split")
-    return all(getattr(one, name) == getattr(other, name) for name in what)
+def _column(entry: Entry) -> tuple[str, str, int]:
+    """Say where a table shows it, though what stands there may be of other cells."""
+    return entry.dataset, entry.task, entry.seed
 
 
 def _number(one: ScoreValue, ends: standing.Bounds | None, stands: Standing, flags: tuple[Flag, ...]) -> Number:

@@ -12,12 +12,13 @@ from rich.text import Text
 
 from cellgauge.report import label
 from cellgauge.report.document import Entry, Number
-from cellgauge.report.standing import FEW_GENES, MANY_REPEATS, Flag, headline
+from cellgauge.report.standing import FEW_GENES, MANY_REPEATS, Flag, Standing, headline
 from cellgauge_tasks import Task
 
 Form = Literal["range", "half", "bare"]
 """Of an interval: both ends, half its width, or none."""
 FORMS: tuple[Form, ...] = ("range", "half", "bare")
+STANDINGS: dict[Standing, str] = {"level": "≈", "unknown": "?"}
 MARKS: dict[Flag, tuple[str, str]] = {
     "below_baseline": ("↓", "clearly below its baseline on the same cells"),
     "above_controls": ("↑", "above the truth itself: something is wrong"),
@@ -108,7 +109,7 @@ def _value(entry: Entry | None, metric: str, form: Form, *, scaled: bool) -> Tex
     if scaled:
         return Text("" if score.scaled is None else _short(score.scaled))
     marks = "".join(MARKS[flag][0] for flag in MARKS if flag in (*score.flags, *entry.flags))
-    text = Text().append(marks, style="yellow").append("≈" if score.standing == "level" else "", style="dim")
+    text = Text().append(marks, style="yellow").append(STANDINGS.get(score.standing, ""), style="dim")
     text.append(_short(score.value), style="bold" if score.standing == "best" else "")
     return text.append(_interval(score, form), style="dim")
 

@@ -1,20 +1,22 @@
 """Says how each number of a table stands: the best of its column, no worse than it, below a baseline, out of bounds."""
 
+import json
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 from cellgauge.report import pairs
-from cellgauge.specs import RunRecord, ScoreValue, TaskResult
+from cellgauge.specs import RunRecord, ScoreValue, Scoring, TaskResult
 from cellgauge.store import Store
 from cellgauge_model.contract import Param
 from cellgauge_tasks import Task
 
 Flag = Literal["below_baseline", "above_controls", "below_controls", "few_genes", "repeated_rows"]
 """What is to be known before a number is believed."""
-Standing = Literal["", "best", "level"]
-"""Among the numbers of its column; `level`: not to be told from the best, in pairs on the same resamples."""
+Standing = Literal["", "best", "level", "unknown"]
+"""Among the numbers of its column: `level` cannot be told from the best in pairs on the same resamples; `unknown`
+cannot be compared in pairs at all; an empty one is clearly worse, or alone, or not shown in tables."""
 FEW_GENES = 0.5
 """Share of a dataset's genes that a model has to know, below which it is said."""
 MANY_REPEATS = 0.01
@@ -64,9 +66,15 @@ def numbers(task: Task | None, scores: Sequence[ScoreValue]) -> list[int]:
     return [number for number in found if number is not None]
 
 
+def ground(scoring: Scoring) -> str:
+    """Name what a score is of: only those of the same cells, by the same task that reads the same, are ranked."""
+    what = {"dataset", "task", "task_version", "roles", "seed", "limit_cells", "split"}
+    return json.dumps(scoring.model_dump(mode="json", include=what), sort_keys=True)
+
+
 @dataclass(frozen=True)
 class Row:
-    """A result among those that it is compared with: one dataset, one task, one seed."""
+    """A result among those that it is compared with: all of one `ground`."""
 
     model: str
     plain: bool
@@ -74,10 +82,18 @@ class Row:
     result: TaskResult
 
 
-def stand(rows: Sequence[Row], task: Task | None, store: Store) -> list[dict[int, tuple[Standing, tuple[Flag, ...]]]]:
-    """Compare the headline scores of some results in pairs: each row's, by number, how it stands and its flags."""
+def stand(
+    rows: Sequence[Row], task: Task | None, store: Store, *, beside: bool = False
+) -> list[dict[int, tuple[Standing, tuple[Flag, ...]]]]:
+    """Compare the headline scores of some results in pairs: each row's, by number, how it stands and its flags.
+
+    Parameters
+    ----------
+    beside
+        True: results of another ground are shown in the same columns, so that even one alone has to say how it stands.
+    """
     found: list[dict[int, tuple[Standing, tuple[Flag, ...]]]] = [{} for _ in rows]
-    if len(rows) < 2:
+    if len(rows) < 2 and not beside:
         return found
     read = [pairs.drawn(row.result, numbers(task, row.result.scores), store) for row in rows]
     base = next((place for place, row in enumerate(rows) if task and row.plain and row.model == task.baseline), None)
@@ -88,13 +104,20 @@ def stand(rows: Sequence[Row], task: Task | None, store: Store) -> list[dict[int
             for number, one in row.items()
             if one.score.metric == metric
         }
-        if len(column) < 2:
+        if len(column) < 2 and not beside:
             continue
-        best = _best({at: one.score for at, (_, one) in column.items()})
+        standings = _standings({at: one for at, (_, one) in column.items()})
         for at, (number, one) in column.items():
             below = base in column and at != base and _below(one, column[base][1])
-            standing = "best" if at == best else _level(one, column[best][1])
-            found[at][number] = (standing, ("below_baseline",) if below else ())
+            found[at][number] = (standings[at], ("below_baseline",) if below else ())
+    return found
+
+
+def _standings(column: Mapping[int, pairs.Drawn]) -> dict[int, Standing]:
+    """Say how each of a column stands; the best is so called only if it can be compared with another."""
+    best = _best({at: one.score for at, one in column.items()})
+    found = {at: _level(one, column[best]) for at, one in column.items() if at != best}
+    found[best] = "best" if any(one != "unknown" for one in found.values()) else "unknown"
     return found
 
 
@@ -105,7 +128,9 @@ def _best(scores: Mapping[int, ScoreValue]) -> int:
 
 def _level(one: pairs.Drawn, best: pairs.Drawn) -> Standing:
     apart = pairs.compare(best, one)
-    return "level" if apart is not None and not apart.distinguishable else ""
+    if apart is None:
+        return "unknown"
+    return "" if apart.distinguishable else "level"
 
 
 def _below(one: pairs.Drawn, baseline: pairs.Drawn) -> bool:

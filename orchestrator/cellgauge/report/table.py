@@ -1,5 +1,6 @@
 """Shows a document as tables on a terminal: one a dataset, a row a model, with the denominator below."""
 
+from collections import Counter
 from collections.abc import Iterator, Mapping
 
 from rich.console import Group, RenderableType
@@ -30,11 +31,13 @@ def _legend(document: Document) -> Iterator[Text]:
         yield Text("[low, high] or ±: where the score lies in 95 % of resamples", style="dim")
     if any(score.scaled is not None for score in scores):
         yield Text("scaled: 0 is chance, 1 the truth itself", style="dim")
-    if any(score.standing == "best" for score in scores):
-        words = (
-            "; ≈ not to be told from it on the same resamples" if any(one.standing == "level" for one in scores) else ""
-        )
-        yield Text(f"bold: the best of its column{words}", style="dim")
+    stand = {score.standing for score in scores}
+    if "best" in stand:
+        words = "; ≈ not to be told from it on the same resamples" if "level" in stand else ""
+        among = " among models of the same cells" if _several_grounds(document) else ""
+        yield Text(f"bold: the best of its column{among}{words}", style="dim")
+    if "unknown" in stand:
+        yield Text("? cannot be compared in pairs: whether it is better or worse than others is not known", style="dim")
     flagged = {flag for score in scores for flag in score.flags}
     flagged |= {flag for entry in document.results for flag in entry.flags}
     for flag, (mark, words) in MARKS.items():
@@ -48,6 +51,17 @@ def _legend(document: Document) -> Iterator[Text]:
         yield Text("§ made elsewhere: nothing is known of what it was made from", style="dim")
 
 
+def _several_grounds(document: Document) -> bool:
+    """Tell whether a column has two that are best, each among scores of other cells."""
+    best = Counter(
+        (one.dataset, one.task, one.seed, score.metric)
+        for one in document.results
+        for score in one.scores
+        if score.standing == "best"
+    )
+    return max(best.values(), default=0) > 1
+
+
 def summary(document: Document) -> Text:
     """Say how many of the planned results there are."""
     others = {state: count for state, count in document.states.items() if state != "ok"}
@@ -59,10 +73,14 @@ def summary(document: Document) -> Text:
 
 def _notes(document: Document) -> Iterator[Text]:
     """Say why there is no score, and what there is to know; results with the same reason together."""
-    limited = {one.dataset: one.limit_cells for one in document.results if one.limit_cells}
-    for dataset, cells in limited.items():
-        text = f"{dataset}: only {cells:,} of its cells (--limit-cells): not comparable with scores of all"
-        yield Text(text, style="bold red")
+    limits: dict[str, dict[int | None, list[str]]] = {}
+    for one in document.results:
+        limits.setdefault(one.dataset, {}).setdefault(one.limit_cells, []).append(one.model)
+    for dataset, by_cells in limits.items():
+        for cells in filter(None, by_cells):
+            whose = f" for {', '.join(dict.fromkeys(by_cells[cells]))}" if len(by_cells) > 1 else ""
+            text = f"{dataset}: only {cells:,} of its cells{whose} (--limit-cells): not comparable with scores of all"
+            yield Text(text, style="bold red")
     reasons: dict[tuple[str, str, str, str], list[str]] = {}
     for entry in document.results:
         where = (entry.model, entry.dataset)

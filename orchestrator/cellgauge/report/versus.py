@@ -63,20 +63,22 @@ def make(run: Run, first: str, second: str, store: Store, tasks: Mapping[str, Ta
         pair
         for at, one in both[first].items()
         if (other := both[second].get(at))
-        for pair in _pairs(one, other, tasks.get(at[1]), store, every=every)
+        for pair in _pairs(one, other, tasks.get(one.scoring.task), store, every=every)
     ]
     if not found:
-        raise UsageError(f"{first} and {second} have no score in common in run {run.id}")
+        hint = "Only scores of the same cells and columns are compared: see --limit-cells, the split and the roles."
+        raise UsageError(f"{first} and {second} have no score in common in run {run.id}", hint)
     return Versus(run=run.id, first=first, second=second, pairs=tuple(found))
 
 
-def _results(run: Run, jobs: Mapping[str, Job], store: Store) -> dict[tuple[str, str, int], TaskResult]:
+def _results(run: Run, jobs: Mapping[str, Job], store: Store) -> dict[str, TaskResult]:
+    """Find what was scored, by what it is of: the same dataset may have been limited for one of two models."""
     found = {}
     for scoring in (one for one in run.plan.scorings if one.job in jobs):
         record = store.intact(scoring.job)
         result = store.score_of(scoring, record) if record else None
         if result is not None and result.state == "ok":
-            found[scoring.dataset, scoring.task, scoring.seed] = result
+            found[standing.ground(result.scoring)] = result
     return found
 
 

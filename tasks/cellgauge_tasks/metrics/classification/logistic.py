@@ -26,6 +26,8 @@ ROUGHLY = (1e-2, 1e-3, 1e-4)
 """Tolerances on the way, after each of which the curvature is told anew."""
 CURVED = 10_000
 """Cells from which the curvature is told."""
+FACTORS = 64_000_000
+"""Values (0.5 GB) up to which each class has a curvature of its own."""
 NEVER = -1e9
 """The intercept of a class that a split has no cell to train on."""
 
@@ -209,9 +211,11 @@ class Loss:
         chances = softmax(self.values @ slopes.T + weights[0, :, -1])
         ridge = np.full(len(slopes.T) + 1, self.penalty.mean())
         same = not weights[:, :, :-1].any()  # at the beginning all classes are equally likely everywhere
+        bends = chances * (1 - chances)
+        if not same and self.classes * len(ridge) ** 2 > FACTORS:
+            same, bends = True, bends.mean(axis=1, keepdims=True)  # one for all: more steps, but they fit into memory
         factors = []
-        for chance in chances.T[: 1 if same else None]:
-            bend = chance * (1 - chance)
+        for bend in bends.T[: 1 if same else None]:
             bend = (bend + bend.mean() / 100 + 1e-9) / len(bend)  # no direction may be without any
             rows, bend = _heaviest(bend)
             part = np.hstack([self.values[rows], np.ones((len(rows), 1), self.values.dtype)])

@@ -16,6 +16,8 @@ from cellgauge_tasks.metrics.perturbation.perturbed import Perturbed
 
 FAR = 3.0
 """Totals that differ by this factor are not of the same scale."""
+ODD = 5.0
+"""Counts are scaled to the same total, so that depth may differ; but by this factor they are hardly counts."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,6 +62,7 @@ class Comparison:
         if not total > 0:
             raise NotApplicable(f"half of the {truth.counts[0]} control cells have no counts")
         prediction = replace(prediction, control=truth.control)
+        _warn_of_counts(prediction, truth)
         found = cls(_complete(prediction, truth, total, pooled, seed), truth, total, pooled, training)
         _warn_of_totals(found)
         return found
@@ -196,6 +199,23 @@ def _filled(
         known = scale.counts(known) if pooled else known
     filled[:, there] = known.matrix if isinstance(known.matrix, np.ndarray) else known.matrix.toarray()
     return replace(prediction, matrix=filled, genes=truth.genes, scale="counts" if pooled else "log1p")
+
+
+def _warn_of_counts(prediction: Perturbed, truth: Perturbed) -> None:
+    """Say so where rows that are said to be counts add up to far more, or less, than the control's do."""
+    if not prediction.scale == truth.scale == "counts":
+        return
+    control = truth.among(truth.codes == 0)
+    predicted, true = (
+        float(scale.row_totals(one.matrix[:, np.flatnonzero(np.isin(one.genes, other.genes))]).mean())
+        for one, other in ((prediction, truth), (control, prediction))
+    )
+    if predicted and true and not true / ODD <= predicted <= true * ODD:
+        warnings.warn(
+            f"the predicted counts add up to {predicted:.4g} a row on average, the control's to {true:.4g}: these "
+            "values look like they are not counts; if they are on another scale, all that is computed of them is wrong",
+            stacklevel=3,
+        )
 
 
 def _warn_of_totals(found: Comparison) -> None:

@@ -7,19 +7,18 @@ import numpy as np
 from cellgauge_tasks.metrics.perturbation.perturbed import Perturbed
 
 
-def half(truth: Perturbed, seed: int = 42) -> Perturbed:
-    """Predict a random half of each condition's own cells: the ceiling.
+def drawn_again(truth: Perturbed, seed: int = 42) -> Perturbed:
+    """Predict for each condition as many of its own cells as it has, drawn with replacement: the ceiling.
 
     Scored against all cells of the truth. Its means are then as far from the truth's, in expected squares, as the true
-    mean of the whole population is: nobody who has not seen these cells can expect to come nearer. Of a single cell,
-    or mean, the half is that one.
+    mean of the whole population is: nobody who has not seen these cells can expect to come nearer. And there are as
+    many cells: with fewer, a test would find fewer genes than in as many cells of the same population. Of a single
+    cell, or mean, it is that one.
     """
     random = np.random.default_rng(seed)
-    kept = np.zeros(len(truth), dtype=bool)
-    for code in range(1, len(truth.names) + 1):
-        rows = np.flatnonzero(truth.codes == code)
-        kept[random.choice(rows, (len(rows) + 1) // 2, replace=False)] = True
-    return truth.among(kept)
+    by_code = (np.flatnonzero(truth.codes == code) for code in range(1, len(truth.names) + 1))
+    rows = np.concatenate([np.zeros(0, dtype=int), *(random.choice(one, len(one)) for one in by_code)])
+    return replace(truth, matrix=truth.matrix[rows], conditions=truth.conditions[rows])
 
 
 def no_change(truth: Perturbed, seed: int = 42) -> Perturbed:

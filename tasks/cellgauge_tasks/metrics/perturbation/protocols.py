@@ -73,8 +73,9 @@ def mask(truth: Perturbed, masked: Masked) -> Perturbed:
 def masked_genes(prediction: Perturbed, truth: Perturbed, masked: Masked, *, seed: int = 42) -> Scores:
     """Correlate predicted with true log2 fold changes of the masked genes, by ranks, for each condition.
 
-    Both fold changes are ratios of geometric means with the same small addition; where a mean is 0 nothing else is
-    computed in its place. A condition whose prediction is constant has no value, which is not 0.
+    Both fold changes are ratios of geometric means with the same small addition (of means of pooled counts, where means
+    of counts are predicted); where a mean is 0 nothing else is computed in its place. A condition whose prediction is
+    constant has no value, which is not 0.
 
     Parameters
     ----------
@@ -94,24 +95,27 @@ def masked_genes(prediction: Perturbed, truth: Perturbed, masked: Masked, *, see
     ----------
     cz-benchmarks 0.15 (perturbation expression prediction).
     """
-    total = scale.common_total(truth)
-    cells, guess = scale.log1p(truth, total), scale.log1p(prediction, total)
-    for what, given in (("the prediction", guess), ("the truth", cells)):
+    for what, given in (("the prediction", prediction), ("the truth", truth)):
         if lacking := sorted(set(masked) - set(given.names.tolist())):
             raise ValueError(f"{what} has no condition '{lacking[0]}' ({len(lacking)} of {len(masked)} are missing)")
-    true_means, predicted_means = scale.means(cells), scale.means(guess)
+    total = scale.common_total(truth)
+    pooled = prediction.level == "means" and prediction.scale == "counts"  # these have no mean of logarithms
+    true_means, predicted_means = (
+        scale.pooled(one, total) if pooled else scale.means(scale.log1p(one, total)) for one in (truth, prediction)
+    )
     names = np.array(sorted(masked), dtype=str)
     values = np.full(len(names), np.nan)
     for row, name in enumerate(names.tolist()):
-        there, where = (_columns(one, masked[name], name) for one in (cells, guess))
+        there, where = (_columns(one, masked[name], name) for one in (truth, prediction))
         control = true_means[0, there]
-        true = true_means[1 + int(np.searchsorted(cells.names, name)), there]
-        predicted = predicted_means[1 + int(np.searchsorted(guess.names, name)), where]
+        true = true_means[1 + int(np.searchsorted(truth.names, name)), there]
+        predicted = predicted_means[1 + int(np.searchsorted(prediction.names, name)), where]
         pair = [fold_change(control + effect(one[None], control), control, added=ADDED) for one in (predicted, true)]
         values[row] = spearman(*pair)[0]
     n_cells = int(np.isin(truth.conditions, names).sum())
     measured = Measured("masked_genes_spearman", values, {"protocol": "masked genes"})
-    return summary([measured], [], names, n_cells, params={"scaled_to": total}, seed=seed)
+    params = {"means_of": "pooled counts" if pooled else "log1p", "scaled_to": total}
+    return summary([measured], [], names, n_cells, params=params, seed=seed)
 
 
 def _columns(given: Perturbed, genes: Labels, name: str) -> NDArray[np.int64]:

@@ -13,7 +13,7 @@ from cellgauge_tasks.metrics.perturbation.perturbed import Perturbed
 
 def common_total(truth: Perturbed) -> float:
     """Find what the cells of both are scaled to: the median total of the truth's control cells, as counts."""
-    return float(np.median(_totals(counts(truth.among(truth.codes == 0)).matrix)))
+    return float(np.median(row_totals(counts(truth.among(truth.codes == 0)).matrix)))
 
 
 def counts(given: Perturbed) -> Perturbed:
@@ -29,7 +29,7 @@ def log1p(given: Perturbed, total: float) -> Perturbed:
     if given.scale == "log1p":
         return given
     matrix = _positive(given.matrix)
-    totals = _totals(matrix)
+    totals = row_totals(matrix)
     factors = np.divide(total, totals, out=np.zeros_like(totals), where=totals > 0)
     if isinstance(matrix, np.ndarray):
         scaled = np.empty_like(matrix)
@@ -91,7 +91,8 @@ def _each(matrix: Any, function: Any) -> Any:
     return changed
 
 
-def _totals(matrix: Any) -> NDArray[np.float64]:
+def row_totals(matrix: Any) -> NDArray[np.float64]:
+    """Add up each row, shape (rows,)."""
     if isinstance(matrix, np.ndarray):
         return np.asarray(matrix.sum(axis=1, dtype=np.float64))
     rows = np.repeat(np.arange(matrix.shape[0]), np.diff(matrix.indptr))

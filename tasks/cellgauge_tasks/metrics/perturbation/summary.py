@@ -1,13 +1,15 @@
 """Sums a metric's values up over conditions, with intervals by drawing conditions again."""
 
+import hashlib
 import warnings
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from cellgauge_tasks._base import Labels, Score, Scores
+from cellgauge_tasks._base import Interval, Labels, Score, Scores
 from cellgauge_tasks._resample import Resamples
 from cellgauge_tasks.metrics.perturbation.effects import PerCondition
 from cellgauge_tasks.metrics.perturbation.suite import Correlated, Measured
@@ -22,12 +24,14 @@ def summary(
     n_cells: int,
     *,
     params: Params,
+    headline: Collection[str] = (),
     seed: int = 42,
 ) -> Scores:
     """Take the mean and the median of each metric over the conditions that have a value.
 
     How many have none is in a score's params, as `undefined_in`; a metric that has no value at all is left out, with a
-    warning that says why.
+    warning that says why. Scores over different conditions are not compared in pairs: their intervals' `resamples`
+    differ, since a model could else gain by having no value where it is bad.
 
     Parameters
     ----------
@@ -35,6 +39,8 @@ def summary(
         The conditions, in the order of the values.
     params
         Of every score.
+    headline
+        Metrics whose number, the first of that name, is warned of where some conditions have no value.
 
     Returns
     -------
@@ -46,6 +52,7 @@ def summary(
     params = {**params, "n_conditions": len(names)}
     kept = [one for one in measured if np.isfinite(one.values).any()]
     _warn_of((one for one in measured if one not in kept), len(names))
+    _warn_of_some(kept, headline)
     with threadpool_limits(1, user_api="blas"):  # more would add up in another order
         scores = list(_averaged(kept, n_cells, draws, params))
     scores += [score for one in correlated for score in _over_conditions(one, n_cells, draws, params)]
@@ -132,9 +139,16 @@ def _averaged(kept: Sequence[Measured], n_cells: int, draws: Resamples, params: 
             ("mean", np.mean(one.values[known]), means[:, column]),
             ("median", np.median(one.values[known]), weighted_median(one.values[known], weights[:, known])),
         ):
-            yield Score(
-                one.metric, float(value), n_cells, {"over": name, **told}, draws.interval(replicates), one.better
-            )
+            interval = _named(draws.interval(replicates), known)
+            yield Score(one.metric, float(value), n_cells, {"over": name, **told}, interval, one.better)
+
+
+def _named(interval: Interval | None, known: NDArray[np.bool_]) -> Interval | None:
+    """Let the name of the draws tell which conditions have a value, where not all have."""
+    if interval is None or known.all():
+        return interval
+    mask = hashlib.blake2b(np.packbits(known).tobytes(), digest_size=4).hexdigest()
+    return replace(interval, resamples=f"{interval.resamples}-{mask}")
 
 
 def _over_conditions(one: Correlated, n_cells: int, draws: Resamples, params: Params) -> Iterator[Score]:
@@ -160,3 +174,18 @@ def _warn_of(left_out: Iterable[Measured], n_conditions: int) -> None:
         warnings.warn(
             f"{', '.join(told)}: left out, not defined for any of {n_conditions} conditions: {reason}", stacklevel=4
         )
+
+
+def _warn_of_some(kept: Sequence[Measured], headline: Collection[str]) -> None:
+    """Say of the numbers that are read first over how many conditions they are."""
+    first: dict[str, Measured] = {}
+    for one in kept:
+        first.setdefault(one.metric, one)
+    for one in (one for name, one in first.items() if name in headline):
+        if undefined := int((~np.isfinite(one.values)).sum()):
+            n = len(one.values)
+            warnings.warn(
+                f"{one.metric}: over {n - undefined} of {n} conditions only, not defined for {undefined}: "
+                f"{one.undefined}; it is not compared with a score over other conditions",
+                stacklevel=4,
+            )

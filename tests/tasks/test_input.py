@@ -1,0 +1,62 @@
+import numpy as np
+import pytest
+
+import made
+from cellgauge_tasks import NotApplicable, clustering, cross_species_label_prediction, sequential_organization
+from cellgauge_tasks._input import cells, donors_apart
+from cellgauge_tasks._resample import Resamples
+from cellgauge_tasks.metrics.classification import forest
+
+CELLS = made.cells()
+
+
+def test_a_donor_that_some_cells_lack_is_left_out_with_a_warning():
+    donors = [f"d{n % 7}" for n in range(600)]
+    whole = cells(CELLS.points, {**CELLS.obs, "donor": donors}, "cell_type", optional=("donor",))[1]
+    assert "donor" in whole
+    with pytest.warns(UserWarning, match="donor is left out: 1 of 600 cells have none"):
+        found = cells(CELLS.points, {**CELLS.obs, "donor": [None, *donors[1:]]}, "cell_type", optional=("donor",))[1]
+    assert "donor" not in found
+
+
+def test_donors_of_one_name_in_two_species_are_two():
+    known = {"donor": np.array(["a", "a", "b", "a"]), "organism": np.array(["human", "mouse", "human", "human"])}
+    assert len(np.unique(donors_apart(known))) == 3
+    assert donors_apart({"organism": known["organism"]}) is None
+
+
+def test_an_interval_holds_its_value_even_where_draws_are_of_another_kind():
+    labels = ["a", "b"] * 6
+    for score in clustering.score(np.ones((12, 3)), {"cell_type": labels}):
+        assert score.interval.low <= score.value <= score.interval.high
+    draws = Resamples(12)
+    assert draws.interval(np.r_[np.zeros(100), np.ones(100)], 0.0).low <= 0
+
+
+def test_draws_are_the_same_kept_or_drawn_again(monkeypatch):
+    kept = [block.copy() for block in Resamples(50, seed=4).weights()]
+    monkeypatch.setattr("cellgauge_tasks._resample.KEPT", 0)
+    assert all(np.array_equal(*both) for both in zip(kept, Resamples(50, seed=4).weights(), strict=True))
+
+
+def test_one_time_in_two_spellings_is_one():
+    with pytest.raises(NotApplicable, match="1 distinct time"):
+        sequential_organization.score(CELLS.points, {"time": ["1", "1.0"] * 300})
+
+
+def test_rare_labels_are_left_out_of_donors_means_too():
+    labels = np.where(np.arange(600) < 3, "rare", CELLS.obs["cell_type"])
+    obs = {
+        "cell_type": labels,
+        "organism": np.where(np.arange(600) % 2, "human", "mouse"),
+        "donor": [f"d{n % 12}" for n in range(600)],
+    }
+    found = cross_species_label_prediction.score(CELLS.points, obs, aggregations=("mean",))
+    assert all("rare" not in names for name, names in found.details.items() if name.endswith("classes"))
+
+
+def test_a_score_says_which_forest_it_is_of(monkeypatch):
+    monkeypatch.setattr(forest, "BINNED", 500)
+    obs = {"cell_type": CELLS.obs["cell_type"], "organism": np.where(np.arange(600) % 2, "human", "mouse")}
+    found = cross_species_label_prediction.score(CELLS.points, obs, aggregations=("none",))
+    assert {one.params["forest"] for one in found if one.params["classifier"] == "random_forest"} == {"binned"}
