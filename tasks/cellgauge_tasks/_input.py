@@ -35,10 +35,12 @@ def cells(
     Raises
     ------
     ValueError
-        If there is no such column, the embedding is not 2-D and finite, or the lengths differ.
+        If there is no such column, the embedding is not 2-D and finite, or the lengths differ, or both are data frames
+        whose rows have other names.
     NotApplicable
         If no cell is left.
     """
+    _in_order(embedding, obs)
     space = Space.of(embedding)
     columns = {role: _column(obs, role, len(space)) for role in roles}
     known = np.logical_and.reduce([one.notna().to_numpy() for one in columns.values()], axis=0)
@@ -54,6 +56,13 @@ def cells(
         elif one.notna().any():
             warnings.warn(f"{role} is left out: {int(one.isna().sum())} of {len(one)} cells have none", stacklevel=3)
     return space.among(known), found
+
+
+def _in_order(embedding: Any, obs: Any) -> None:
+    """See that rows that are named are named as the cells are: of other order, every score would be wrong."""
+    named = isinstance(embedding, pd.DataFrame) and isinstance(obs, pd.DataFrame) and len(embedding) == len(obs)
+    if named and not embedding.index.equals(obs.index):
+        raise ValueError("the embedding's rows and obs are not named alike, in one order; try embedding.loc[obs.index]")
 
 
 def _column(obs: Mapping[str, ArrayLike], role: str, length: int) -> pd.Series:

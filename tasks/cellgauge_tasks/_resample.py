@@ -113,12 +113,16 @@ class Resamples:
         cells makes some scores larger (mutual information) or smaller, whatever the cells are.
         """
         known = replicates[np.isfinite(replicates)]
+        least, most = (known.min(initial=np.inf), known.max(initial=-np.inf))
         if value is not None and len(known):
             replicates, known = (each + (value - known.mean()) for each in (replicates, known))
         if len(known) < max(2, self.draws // 2) or self.n_units < 2:
             return None
         low, high = np.quantile(known, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
-        if value is not None:  # of a handful of cells, whose draws are mostly of another kind
-            low, high = min(low, value), max(high, value)
+        if value is not None:
+            # Within the range that all samples keep to, 0…1 or -1…1, and around the value also of a handful of cells,
+            # whose draws are mostly of another kind.
+            floor, top = next(((a, 1.0) for a in (0.0, -1.0) if a <= least and most <= 1), (-np.inf, np.inf))
+            low, high = min(max(low, floor), value), max(min(high, top), value)
         kept = replicates.astype(np.float32)
         return Interval(float(low), float(high), self.unit, self.n_units, self.name, kept)

@@ -275,6 +275,8 @@ def _batches(wanted: dict[bytes, Groups]) -> Iterator[dict[bytes, Groups]]:
 
 
 def _as_floats(embedding: Any) -> Embedding:
+    if hasattr(embedding, "obsm"):
+        raise ValueError("an AnnData holds many arrays; give one: adata.obsm['X_pca'], adata.X")
     values = np.asarray(embedding.toarray() if hasattr(embedding, "toarray") else embedding)
     if values.ndim != 2:
         raise ValueError(f"an embedding has cells and dimensions; this one has shape {values.shape}")

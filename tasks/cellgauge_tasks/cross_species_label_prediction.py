@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 from cellgauge_tasks import _controls, _prediction
 from cellgauge_tasks._base import Labels, NotApplicable, Score, Scores, Task
 from cellgauge_tasks._input import cells, codes, donors_apart, several
-from cellgauge_tasks._resample import Resamples
+from cellgauge_tasks._resample import FEWEST_DONORS, Resamples
 from cellgauge_tasks.metrics.classification import Judged, Split, grouped, judge, stratified
 
 FOLDS = 5
@@ -95,7 +95,8 @@ def _of(points: _Points, seed: int, params: dict[str, str]) -> Scores:
     data = _Data(points, *codes(points.labels), Resamples(len(points.labels), seed=seed, donors=points.donors), seed)
     pairs = {pair: judged for pair in permutations(species, 2) if (judged := data.across(*pair))}
     if not pairs:
-        raise NotApplicable(f"no two of {', '.join(species)} have 2 labels in common")
+        none = f"{', '.join(species) or 'the organisms'} have 2 labels of {_prediction.MIN_CELLS} cells in common"
+        raise NotApplicable(f"no two of {none}")
     each = list(pairs.values())
     tested = np.unique(np.concatenate([next(iter(one.values())).folds[0].cells for one in each]))
     tables, draws = _prediction.in_pairs(each), _prediction.redrawn_pairs(each, data.resamples)
@@ -105,7 +106,7 @@ def _of(points: _Points, seed: int, params: dict[str, str]) -> Scores:
     prefix = "".join(f"{one}/" for one in params.values())
     for (train, test), judged in [*pairs.items(), *(((one, one), data.within(one, bool(params))) for one in species)]:
         if judged:
-            found.extend(_evaluated(judged, data.resamples, {"train": train, "test": test, **params}, given))
+            found.extend(_evaluated(judged, data.drawn(test), {"train": train, "test": test, **params}, given))
             found.details |= _prediction.details(judged, data.names, f"{prefix}{train} to {test}/")
     return found
 
@@ -116,6 +117,13 @@ class _Data(NamedTuple):
     names: Labels
     resamples: Resamples
     seed: int
+
+    def drawn(self, test: str) -> Resamples:
+        """Draw donors if the tested species has enough of them, else cells."""
+        donors = self.points.donors
+        if donors is None or len(np.unique(donors[self.points.species == test])) >= FEWEST_DONORS:
+            return self.resamples
+        return Resamples(len(self.points.labels), seed=self.seed)
 
     def across(self, train: str, test: str) -> dict[str, Judged]:
         """Train on one species, test another; nothing where they have too little in common."""

@@ -119,7 +119,7 @@ def test_nothing_in_common_does_not_apply(quick):
     points, obs = two_species()
     obs["cell_type"] = obs["organism"].str[:1] + obs["cell_type"]
     with (
-        pytest.raises(NotApplicable, match="no two of homo_sapiens, mus_musculus have 2 labels in common"),
+        pytest.raises(NotApplicable, match="no two of homo_sapiens, mus_musculus have 2 labels of 10 cells in common"),
         pytest.warns(UserWarning, match="0 labels in common"),
     ):
         cross_species_label_prediction.score(points, obs)

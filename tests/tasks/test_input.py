@@ -1,4 +1,6 @@
+import anndata
 import numpy as np
+import pandas as pd
 import pytest
 
 import made
@@ -60,3 +62,33 @@ def test_a_score_says_which_forest_it_is_of(monkeypatch):
     obs = {"cell_type": CELLS.obs["cell_type"], "organism": np.where(np.arange(600) % 2, "human", "mouse")}
     found = cross_species_label_prediction.score(CELLS.points, obs, aggregations=("none",))
     assert {one.params["forest"] for one in found if one.params["classifier"] == "random_forest"} == {"binned"}
+
+
+def test_rows_that_are_named_in_another_order_are_refused():
+    points = pd.DataFrame(CELLS.points, index=CELLS.obs.index)
+    found = clustering.score(points, CELLS.obs)
+    assert found[0].value == clustering.score(CELLS.points, CELLS.obs)[0].value
+    with pytest.raises(ValueError, match=r"try embedding.loc\[obs.index\]"):
+        clustering.score(points[::-1], CELLS.obs)
+
+
+def test_an_anndata_is_refused_at_once():
+    with pytest.raises(ValueError, match=r"give one: adata.obsm\['X_pca'\]"):
+        clustering.score(anndata.AnnData(CELLS.points), CELLS.obs)
+
+
+def test_intervals_stay_in_the_range_that_samples_keep_to():
+    draws = Resamples(20)
+    replicates = np.r_[np.full(60, 0.2), np.full(140, 1.0)]
+    assert draws.interval(replicates, 0.95).high == 1.0
+    assert draws.interval(replicates - 0.9, -0.9).low == -1.0
+    assert draws.interval(replicates * 9, 8.0).high > 9.0
+
+
+def test_donors_are_drawn_only_where_the_tested_species_has_enough():
+    species = np.where(np.arange(600) < 300, "human", "mouse")
+    donors = [f"d{n % 7}" if n < 300 else f"m{n % 2}" for n in range(600)]
+    obs = {"cell_type": CELLS.obs["cell_type"], "organism": species, "donor": donors}
+    found = cross_species_label_prediction.score(CELLS.points, obs, aggregations=("none",))
+    units = {(one.params.get("test"), one.interval.unit) for one in found if "test" in one.params}
+    assert units == {("human", "donors"), ("mouse", "cells")}

@@ -21,8 +21,8 @@ FORMS: tuple[Form, ...] = ("range", "half", "bare")
 STANDINGS: dict[Standing, str] = {"level": "≈", "unknown": "?"}
 MARKS: dict[Flag, tuple[str, str]] = {
     "below_baseline": ("↓", "clearly below its baseline on the same cells"),
-    "above_controls": ("↑", "above the truth itself: something is wrong"),
-    "below_controls": ("↡", "below chance"),
+    "above_controls": ("↑", "above what the truth itself gets: an error, or a metric that does not look at types"),
+    "below_controls": ("↡", "clearly below chance"),
     "few_genes": ("°", f"of a model that knows less than {FEW_GENES:.0%} of the genes"),
     "repeated_rows": ("=", f"of an output of which more than {MANY_REPEATS:.0%} of the rows repeat another"),
 }

@@ -19,6 +19,8 @@ Standing = Literal["", "best", "level", "unknown"]
 cannot be compared in pairs at all; an empty one is clearly worse, or alone, or not shown in tables."""
 FEW_GENES = 0.5
 """Share of a dataset's genes that a model has to know, below which it is said."""
+DRAWN = 3.0
+"""How many times the range of the draws of chance a score has to be below their mean to be called so."""
 MANY_REPEATS = 0.01
 """Share of rows that are the same as another, above which it is said."""
 
@@ -31,6 +33,8 @@ class Bounds:
     """The truth itself."""
     negative: float
     """Chance: the mean of several."""
+    spread: float = 0.0
+    """Of these: the largest less the smallest."""
 
     def scaled(self, value: float) -> float | None:
         """Put a value where 0 is chance and 1 the truth; None where the two do not differ."""
@@ -40,10 +44,15 @@ class Bounds:
     def flag(self, score: ScoreValue) -> Flag | None:
         """Say whether a score is clearly outside: all of its interval, where it has one."""
         sign = 1.0 if score.better == "higher" else -1.0
-        ends = [sign * one for one in (score.low, score.high, score.value) if one is not None]
-        if min(ends) > max(sign * self.positive.value, sign * self.negative) + 1e-6:
+        ends, truth = _ends(score, sign), _ends(self.positive, sign)
+        if min(ends) > max(*truth, sign * self.negative) + 1e-6:
             return "above_controls"
-        return "below_controls" if max(ends) < sign * self.negative - 1e-6 else None
+        # Chance itself moves by more than an interval over cells tells: of three draws, about five standard deviations.
+        return "below_controls" if max(ends) < sign * self.negative - DRAWN * self.spread - 1e-6 else None
+
+
+def _ends(score: ScoreValue, sign: float) -> list[float]:
+    return [sign * one for one in (score.low, score.high, score.value) if one is not None]
 
 
 def key(score: ScoreValue) -> tuple[str, str]:
@@ -172,7 +181,9 @@ def bounds(controls: Iterable[TaskResult]) -> Callable[[ScoreValue], Bounds | No
                 else:
                     negative.setdefault(name, []).append(one.value)
     both = {
-        name: Bounds(positive[name], sum(negative[name]) / len(negative[name])) for name in positive.keys() & negative
+        name: Bounds(positive[name], sum(drawn) / len(drawn), max(drawn) - min(drawn))
+        for name, drawn in negative.items()
+        if name in positive
     }
     return lambda score: both.get(key(score)) or both.get((score.metric, ""))
 
