@@ -113,7 +113,7 @@ def exit_codes() -> str:
         'error is also one JSON document on stdout: `{"error": …, "hint": …}`.\n'
     )
     first = [
-        "| 0 | | Every planned result is there, or does not apply |",
+        "| 0 | | Every planned result is there, or does not apply; one at least is there |",
         "| 1 | | The run is done, and a planned result is missing, or there is none at all |",
         "| 70 | | A bug in cellgauge; please report it |",
     ]
