@@ -4,6 +4,7 @@ import gzip
 import hashlib
 import json
 import os
+import signal
 import subprocess
 import sys
 import threading
@@ -182,8 +183,11 @@ def _until_it_answers(address):
 def start(script, *arguments, **environment):
     """Start a Python script in a process of its own, which ends with one line of JSON."""
     words = [sys.executable, "-c", script, *map(str, arguments)]
+    # A shell starts its background jobs with Ctrl-C ignored, and whatever runs the tests may be one.
+    heard = lambda: signal.signal(signal.SIGINT, signal.SIG_DFL)  # noqa: E731
     return subprocess.Popen(
         words,
+        preexec_fn=heard,
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
