@@ -82,10 +82,11 @@ def test_recovered_counts_give_the_very_scores_of_the_counted_ones(specs, tmp_pa
     for cell in json.loads(done.stdout)["results"]:
         scores.setdefault(cell["dataset"], {})[cell["model"], cell["task"]] = cell["scores"]
     recovered, counted = scores["pbmc68k_reduced"], scores["counted"]
-    # Opaque ids are keyed by the file, so rows come in another order: equal up to that.
-    for task in ("clustering", "embedding"):
+    # Opaque ids are keyed by the file, so rows come in another order, and the last digit of their components is another:
+    # equal up to that, which a cell or two of Leiden's clusters hang on.
+    for task, near in (("clustering", 0.01), ("embedding", 1e-6)):
         for one, other in zip(recovered["pca", task], counted["pca", task], strict=True):
-            assert one["value"] == pytest.approx(other["value"], abs=1e-6)
+            assert one["value"] == pytest.approx(other["value"], abs=near)
             assert one["value"] > 0.05 + max(
                 score["value"] for score in recovered["random", task] if score["metric"] == one["metric"]
             )
