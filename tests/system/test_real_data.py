@@ -82,7 +82,7 @@ def test_recovered_counts_give_the_very_scores_of_the_counted_ones(specs, tmp_pa
     for cell in json.loads(done.stdout)["results"]:
         scores.setdefault(cell["dataset"], {})[cell["model"], cell["task"]] = cell["scores"]
     recovered, counted = scores["pbmc68k_reduced"], scores["counted"]
-    # Opaque ids are keyed by the file, so rows come in another order, and the last digit of their components is another:
+    # Opaque ids are keyed by the file, so rows come in another order, and their components have other last digits:
     # equal up to that, which a cell or two of Leiden's clusters hang on.
     for task, near in (("clustering", 0.01), ("embedding", 1e-6)):
         for one, other in zip(recovered["pca", task], counted["pca", task], strict=True):
