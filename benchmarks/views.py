@@ -34,6 +34,8 @@ from cellgauge.data.cache import Cache
 from cellgauge.specs import Dataset, View
 import anndata, h5py, scipy.sparse, pandas  # not what is measured
 told = json.loads(sys.argv[1])
+print("ready", flush=True)
+sys.stdin.readline()
 began = time.perf_counter()
 view.write(Dataset.model_validate(told[0]), View.model_validate(told[1]), Cache(Path(sys.argv[2])))
 took = time.perf_counter() - began
@@ -57,14 +59,16 @@ def make(path: Path, *, compression: str | None = None, cells: int = CELLS) -> N
         matrix = file.create_group("X")
         matrix.attrs.update({"encoding-type": "csr_matrix", "encoding-version": "0.1.0", "shape": [cells, GENES]})
         matrix["indptr"] = bounds.astype("int32")
-        how = {"shape": (int(bounds[-1]),), "maxshape": (None,), "compression": compression}
-        data, indices = (
-            matrix.create_dataset(name, dtype=kind, **how) for name, kind in (("data", "f4"), ("indices", "i4"))
-        )
-        for first in range(0, cells, 1000):
-            some = [np.flatnonzero(_chosen(random, size)) for size in sizes[first : first + 1000]]
-            low, high = bounds[first], bounds[min(first + 1000, cells)]
-            indices[low:high], data[low:high] = np.concatenate(some), random.geometric(0.6, high - low)
+        blocks = [(first, min(first + 1000, cells)) for first in range(0, cells, 1000)]
+        for name, kind in (("data", "f4"), ("indices", "i4")):  # one behind the other, as anndata puts them
+            how = {"shape": (int(bounds[-1]),), "maxshape": (None,), "compression": compression}
+            array = matrix.create_dataset(name, dtype=kind, **how)
+            for first, end in blocks:
+                low, high = bounds[first], bounds[end]
+                if name == "data":
+                    array[low:high] = random.geometric(0.6, high - low)
+                else:
+                    array[low:high] = np.concatenate([np.flatnonzero(_chosen(random, n)) for n in sizes[first:end]])
 
 
 def _chosen(random: np.random.Generator, size: int) -> np.ndarray:
@@ -103,13 +107,23 @@ def forget(path: Path) -> None:
         os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
 
 
-def show(wanted: str, folder: Path) -> tuple[float, float]:
-    """Make a view in another process; seconds and the most memory it had, MiB."""
+def show(wanted: str, folder: Path, ready: Callable[[], None]) -> tuple[float, float]:
+    """Make a view in another process; seconds and the most memory it had, MiB.
+
+    Parameters
+    ----------
+    ready
+        Called when that process waits for nothing else.
+    """
     cache = folder / "cache"
     command = [sys.executable, "-c", SHOW, wanted, str(cache)]
-    done = subprocess.run(command, check=True, capture_output=True, text=True)
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout and process.stdout.readline() == "ready\n"
+        ready()
+        output, _ = process.communicate("go\n")
+    assert process.returncode == 0
     shutil.rmtree(cache)
-    took, memory = json.loads(done.stdout)
+    took, memory = json.loads(output)
     return took, memory
 
 
@@ -154,7 +168,8 @@ def compared(path: Path, plain: Path, folder: Path, *, disk: bool, gene_ids: str
     wanted = told(path, gene_ids)
 
     def ready(path: Path) -> None:
-        # A virtual machine gets memory faster that it has just given back: so each of the three follows two copies.
+        # A virtual machine gets memory faster that it has just given back: so each of the three follows two copies,
+        # with nothing between them.
         for _ in range(2):
             copied(plain, folder, kept=False)
             if disk:
@@ -166,8 +181,7 @@ def compared(path: Path, plain: Path, folder: Path, *, disk: bool, gene_ids: str
         found.copy.append(copied(plain, folder, kept=False))
         ready(plain)
         found.kept.append(copied(plain, folder, kept=True))
-        ready(path)
-        took, most = show(wanted, folder)
+        took, most = show(wanted, folder, lambda: ready(path))
         found.view.append(took)
         found = found._replace(memory=max(found.memory, most))
     return found

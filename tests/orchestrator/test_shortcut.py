@@ -3,7 +3,6 @@
 import os
 import threading
 import time
-import zlib
 
 import anndata
 import h5py
@@ -17,7 +16,7 @@ from hypothesis import strategies as st
 from cellgauge.data import check, view
 from cellgauge.data.cache import Cache, seal
 from cellgauge.data.h5ad import stored as places
-from cellgauge.data.view import shortcut, source
+from cellgauge.data.view import pipe, shortcut, source
 from cellgauge.data.view.sheet import laid_out
 from cellgauge.errors import DatasetError
 from cellgauge.specs import Dataset, DatasetSpec, Rows, Split, View
@@ -58,7 +57,7 @@ def view_of(dataset, **changes):
 
 
 def takes_it(dataset, **changes):
-    with check.reopen(dataset) as file, shortcut.found(file, dataset, view_of(dataset, **changes), None) as way:
+    with check.reopen(dataset) as file, shortcut.found(file, dataset, view_of(dataset, **changes)) as way:
         return way is not None
 
 
@@ -190,14 +189,13 @@ class TestChanges:
         """Begin, have the file changed, and go on."""
         wanted, rows = view_of(dataset), np.arange(dataset.n_cells)
         obs, var = pd.DataFrame(index=[f"c{n}" for n in rows]), pd.DataFrame(index=[f"g{n}" for n in range(9)])
-        with (
-            check.reopen(dataset) as file,
-            shortcut.found(file, dataset, wanted, chosen) as way,
-            laid_out(folder / "view", obs, var, way.sizes()) as sheet,
-        ):
-            change(dataset.path)
-            with pytest.raises(DatasetError, match="was changed while it was in use"):
-                way.copy(rows, sheet)
+        with check.reopen(dataset) as file, shortcut.found(file, dataset, wanted) as way:
+            if chosen is not None:
+                way.choose(chosen)
+            with laid_out(folder / "view", obs, var, way.sizes()) as sheet:
+                change(dataset.path)
+                with pytest.raises(DatasetError, match="was changed while it was in use"):
+                    way.copy(rows, sheet)
 
     def test_a_file_that_is_cut_short_meanwhile_is_noticed(self, tmp_path):
         dataset = checked(stored(tmp_path / "d.h5ad", random_counts(20, 9)))
@@ -258,6 +256,58 @@ class TestPlaces:
             assert not places._agrees(file["X/data"], wrong)
 
 
-@given(st.binary(max_size=99), st.binary(max_size=9999))
-def test_checksums_of_two_pieces_give_that_of_both(one, other):
-    assert seal.joined(zlib.crc32(one), zlib.crc32(other), len(other)) == zlib.crc32(one + other)
+class TestPipe:
+    @given(
+        st.lists(st.tuples(st.integers(0, 40_000), st.integers(0, 30_000)), max_size=12),
+        st.integers(0, 9000),
+        st.sampled_from([1, 2, 16, 192]),
+    )
+    def test_pieces_arrive_one_behind_the_other(self, tmp_path_factory, pieces, at, pages):
+        folder = tmp_path_factory.mktemp("pipe")
+        content = np.random.default_rng(0).bytes(70_000)
+        (folder / "source").write_bytes(content)
+        with (folder / "source").open("rb") as source, (folder / "target").open("w+b") as target, pipe.opened() as way:
+            way._pages = pages
+            places = [offset for offset, _ in pieces], [length for _, length in pieces]
+            come = list(way.move(source.fileno(), places, target.fileno(), at))
+        expected = b"".join(content[offset : offset + length] for offset, length in pieces)
+        assert sum(come) == len(expected)
+        assert max(come, default=0) <= len(way.room)
+        assert (folder / "target").read_bytes()[at:] == expected
+
+    def test_where_it_is_of_no_use_values_are_read_and_written(self, tmp_path, monkeypatch):
+        dataset = checked(stored(tmp_path / "d.h5ad", random_counts(20, 9)))
+        whole = view.write(dataset, view_of(dataset), Cache(tmp_path / "a")).read_bytes()
+        write_end = []
+
+        def useless(self, entry, exit_):  # a file in the place of the pipe: the system refuses it
+            handle = os.open(tmp_path / "no pipe", os.O_CREAT | os.O_RDWR)
+            write_end.append(handle)
+            self._entry = self._exit = handle
+            self._pages, self.room = 1, memoryview(bytearray(pipe.PAGE))
+
+        monkeypatch.setattr(pipe.Pipe, "__init__", useless)
+        assert view.write(dataset, view_of(dataset), Cache(tmp_path / "b")).read_bytes() == whole
+        assert write_end
+        for handle in write_end:
+            os.close(handle)
+
+
+class TestSeal:
+    def test_a_view_that_the_disk_may_not_have_is_believed_until_the_machine_starts_again(self, tmp_path):
+        dataset = checked(stored(tmp_path / "d.h5ad", random_counts(20, 9)))
+        path = view.write(dataset, view_of(dataset), Cache(tmp_path / "cache"))
+        told = path.with_name("seal")
+        *looks, start, checksum = told.read_text().split()
+        whole = path.read_bytes()
+        told.write_text(" ".join([*looks, "another-start", checksum]))
+        assert not seal.Summed(path).untouched()
+        assert view.write(dataset, view_of(dataset), Cache(tmp_path / "cache")) == path
+        assert told.read_text().split() == [*looks, start, checksum], "it was read, and is as it was"
+        assert view.write(dataset, view_of(dataset), Cache(tmp_path / "cache")) == path
+        assert told.read_text().split() == [*looks, checksum], "by now the disk has it"
+        path.chmod(0o644)
+        path.write_bytes(bytes(len(whole)))  # what a power cut may leave
+        os.utime(path, ns=(0, int(looks[2])))
+        told.write_text(" ".join([*looks, "another-start", checksum]))
+        assert view.write(dataset, view_of(dataset), Cache(tmp_path / "cache")).read_bytes() == whole

@@ -130,12 +130,14 @@ def _untouched(path: Path, cache: Cache, *, own: bool) -> bool:
         if not path.with_name(GENES).exists():
             return False
         if sealed.untouched():
+            if own:
+                sealed.store()
             return True
         # It may have been copied, perhaps with the whole cache. Into somebody else's nothing is written.
         told = sealed.checksum
         if told and told == (seal.checksum(path) if own else cache.summed(path)):
             if own:
-                sealed.write(told)
+                sealed.write(told, stored=False)
             return True
     return False
 
@@ -152,32 +154,33 @@ def _write(dataset: Dataset, view: View, path: Path) -> None:
     partial = path.with_name(f"view.{secrets.token_hex(4)}.part")
     try:
         with check.reopen(dataset) as file:
-            genes = panel.make(file, view)
-            checksum = _pour(file, dataset, view, genes, partial)
+            coverage, checksum = _pour(file, dataset, view, partial)
         check.same(dataset)
-        contract.write_atomically(path.with_name(GENES), genes.coverage.model_dump_json())
+        contract.write_atomically(path.with_name(GENES), coverage.model_dump_json())
         partial.chmod(0o444)
         partial.replace(path)
-        seal.Summed(path).write(checksum)
+        seal.Summed(path).write(checksum, stored=False)
     finally:
         partial.unlink(missing_ok=True)
 
 
-def _pour(file: H5ad, dataset: Dataset, view: View, genes: panel.Panel, partial: Path) -> str:
-    """Write a view's file and return its checksum."""
+def _pour(file: H5ad, dataset: Dataset, view: View, partial: Path) -> tuple[Coverage, str]:
+    """Write a view's file; return which genes it has, and its checksum."""
     import numpy as np
 
-    every = len(genes.chosen) == genes.coverage.given
-    chosen = None if every else genes.chosen
-    with shortcut.found(file, dataset, view, chosen) as way:  # the disk is busy from here on
+    with shortcut.found(file, dataset, view) as way:  # the disk is busy from here on
+        genes = panel.make(file, view)
+        chosen = None if len(genes.chosen) == genes.coverage.given else genes.chosen
         kept = np.flatnonzero(rows.kept(dataset, view.rows))
         ids = np.array(opaque(file.cells()[kept], dataset.sha256))
         order = np.argsort(ids)
         kept, ids = kept[order], ids[order]
         lay = functools.partial(laid_out, partial, _shown(file, view, kept, ids), genes.table)
         if way:
+            if chosen is not None:
+                way.choose(chosen)
             with lay(way.sizes()[kept]) as sheet:
-                return sheet.finish(ids.tolist(), way.copy(kept, sheet))
+                return genes.coverage, sheet.finish(ids.tolist(), way.copy(kept, sheet))
     counts = Counts(file, view.matrix, chosen)
     factors = counts.factors()
     # Where the source's own word on how many values a cell has proves wrong, they are counted, and all is done again.
@@ -185,7 +188,7 @@ def _pour(file: H5ad, dataset: Dataset, view: View, genes: panel.Panel, partial:
         counted = counts.sizes(factors) if sizes is None else sizes
         with lay(counted[kept]) as sheet:
             if _filled(sheet, counts.blocks(factors), kept, counted):
-                return sheet.finish(ids.tolist())
+                return genes.coverage, sheet.finish(ids.tolist())
         partial.unlink()
     raise changed(file.path)
 

@@ -7,12 +7,9 @@ past it. So cells can be shuffled without ever being in memory together.
 import errno
 import os
 import shutil
-import zlib
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
-from threading import Event
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from cellgauge.data import h5ad
@@ -27,8 +24,6 @@ if TYPE_CHECKING:
 
 SAMPLES = 16
 """Rows, or a few more, that are looked at again once all is written."""
-PAUSE = 0.2
-"""Seconds between two times that the disk is told to write."""
 
 
 class Place(NamedTuple):
@@ -77,35 +72,19 @@ class Sheet:
         for at, start, stop in zip(places.tolist(), starts.tolist(), stops.tolist(), strict=True):
             put(self._handle, values[start:stop], at)
 
-    def strip(self, rows: range) -> Strip:
-        """Begin a run of rows, to be written in order."""
+    def strips(self, rows: range) -> tuple[Strip, Strip]:
+        """Begin a run of rows, to be written in order: their values, and their genes."""
         first, end = 4 * int(self._bounds[rows.start]), 4 * int(self._bounds[rows.stop])
-        return Strip(self._handle, *((place + first, place + end) for place in self._place[:2]))
+        data, indices, _ = self._place
+        return Strip(self._handle, data + first, data + end), Strip(self._handle, indices + first, indices + end)
 
     def remember(self, row: int, data: Any, indices: Any) -> None:
         """Look at a row again once all is written; it is the first of what is given."""
         size = int(self._bounds[row + 1] - self._bounds[row])
         self._samples[row] = data[:size].copy(), indices[:size].copy()
 
-    @contextmanager
-    def flushed(self) -> Iterator[None]:
-        """Have the disk write all the while, so that little is left for it to do at the end."""
-        enough = Event()
-
-        def flush() -> None:
-            while not enough.wait(PAUSE):
-                os.fdatasync(self._handle)
-
-        with ThreadPoolExecutor(1, thread_name_prefix="disk") as pool:
-            flushing = pool.submit(flush)
-            try:
-                yield
-            finally:
-                enough.set()
-            flushing.result()
-
     def finish(self, cells: Sequence[str], parts: Sequence[Part] = ()) -> str:
-        """Have it all on the disk, read it again as anybody would, and return its checksum.
+        """Read it again as anybody would, and return its checksum.
 
         Parameters
         ----------
@@ -120,10 +99,6 @@ class Sheet:
         import h5py
         import numpy as np
 
-        with ThreadPoolExecutor(1, thread_name_prefix="disk") as pool:
-            synced = pool.submit(os.fsync, self._handle)
-            checksum = self._checksum(parts)  # while the disk is busy
-            synced.result()
         with h5ad.open(self._path, vouched=True) as again:  # it is our own
             sizes = again.row_sizes("X")
             whole = sizes is not None and np.array_equal(sizes, np.diff(self._bounds))
@@ -135,17 +110,19 @@ class Sheet:
                 whole = whole and np.array_equal(file["X/indices"][start:stop], indices)
         if not whole:
             raise DatasetError(f"{self._path}: the view was not written whole", "Check the disk, and try again.")
-        return checksum
+        return self._checksum(parts)
 
     def _checksum(self, parts: Sequence[Part]) -> str:
         """Sum up what lies between the parts, and put it all together."""
+        from isal import isal_zlib
+
         if not parts:
             return seal.checksum(self._path)
         found, at = 0, 0
         for part in (*sorted(parts), Part(os.fstat(self._handle).st_size, 0, 0)):
             while at < part.at and (between := os.pread(self._handle, min(part.at - at, seal.BLOCK), at)):
-                found, at = zlib.crc32(between, found), at + len(between)
-            found = seal.joined(found, part.checksum, part.length)
+                found, at = isal_zlib.crc32(between, found), at + len(between)
+            found = isal_zlib.crc32_combine(found, part.checksum, part.length)
             at = part.at + part.length
         return seal.written(found)
 

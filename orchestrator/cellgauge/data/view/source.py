@@ -1,7 +1,7 @@
 """A file whose values are fetched past HDF5, from wherever they lie, once the disk has been read in order."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -23,14 +23,14 @@ AHEAD = 8
 
 
 class Source:
-    """The values of a matrix and the genes they belong to, each an array in a file."""
+    """The values of a matrix and the genes they belong to: `both` are arrays in a file, of which this is the handle."""
 
-    def __init__(self, path: Path, handle: int, lies: tuple[Stored, Stored], ahead: Future[None]) -> None:
-        self._path, self._handle, self._ahead = path, handle, ahead
-        self.data, self.indices = lies
+    def __init__(self, path: Path, handle: int, both: tuple[Stored, Stored], ahead: Sequence[Future[None]]) -> None:
+        self._path, self._ahead = path, ahead
+        self.handle, self.both = handle, both
 
-    def ready(self) -> None:
-        """Wait until all of it is in memory.
+    def ready(self, upto: int) -> None:
+        """Wait until an array is in memory, and those before it.
 
         Raises
         ------
@@ -38,19 +38,15 @@ class Source:
             If it cannot be read.
         """
         with understood(self._path):
-            self._ahead.result()
+            self._ahead[upto].result()
 
-    def fetch(
-        self, lies: Stored, starts: "NDArray[np.int64]", stops: "NDArray[np.int64]", buffer: bytearray
-    ) -> "NDArray[Any]":
+    def fetch(self, lies: Stored, starts: "NDArray[np.int64]", stops: "NDArray[np.int64]") -> "NDArray[Any]":
         """Read stretches of one of the two arrays, one behind the other.
 
         Parameters
         ----------
         starts, stops
             The first value of each stretch and the one behind its last.
-        buffer
-            Where they are put: the result is valid until it is used again.
 
         Raises
         ------
@@ -59,8 +55,8 @@ class Source:
         """
         import numpy as np
 
-        handle, read, at = self._handle, os.preadv, 0
-        into = memoryview(buffer)
+        found = np.empty(int((stops - starts).sum()), dtype=lies.dtype)
+        handle, read, at, into = self.handle, os.preadv, 0, memoryview(found.data).cast("B")
         with understood(self._path):
             for offset, length in zip(*lies.pieces(starts, stops), strict=True):
                 end = at + length
@@ -69,7 +65,7 @@ class Source:
                     if not got:
                         raise changed(self._path)
                     at, offset = at + got, offset + got
-        return np.frombuffer(into[:at], dtype=lies.dtype)
+        return found
 
 
 def changed(path: Path) -> DatasetError:
@@ -92,26 +88,25 @@ def opened(path: Path, lies: tuple[Stored, Stored]) -> Iterator[Source]:
     try:
         with ThreadPoolExecutor(1, thread_name_prefix="ahead") as pool:
             try:
-                yield Source(path, handle, lies, pool.submit(_read_ahead, handle, lies, enough))
+                yield Source(path, handle, lies, [pool.submit(_read_ahead, handle, one, enough) for one in lies])
             finally:
                 enough.set()
     finally:
         os.close(handle)
 
 
-def _read_ahead(handle: int, lies: tuple[Stored, Stored], enough: Event) -> None:
-    """Have arrays in memory. Where a file system does not do what it is advised to, they are read in earnest."""
+def _read_ahead(handle: int, lies: Stored, enough: Event) -> None:
+    """Have an array in memory. Where a file system does not do what it is advised to, it is read in earnest."""
     scratch = memoryview(bytearray(WINDOW))
-    for low, high in (one.span() for one in lies):
-        for at in range(low, high, WINDOW):
-            if enough.is_set():
-                return
-            with suppress(OSError):
-                os.posix_fadvise(handle, at, AHEAD * WINDOW, os.POSIX_FADV_WILLNEED)
-            try:
-                os.preadv(handle, (scratch[:1],), at, os.RWF_NOWAIT)  # only if it is there, or on its way
-            except OSError:
-                os.preadv(handle, (scratch,), at)
+    for at in range(*lies.span(), WINDOW):
+        if enough.is_set():
+            return
+        with suppress(OSError):
+            os.posix_fadvise(handle, at, AHEAD * WINDOW, os.POSIX_FADV_WILLNEED)
+        try:
+            os.preadv(handle, (scratch[:1],), at, os.RWF_NOWAIT)  # only if it is there, or on its way
+        except OSError:
+            os.preadv(handle, (scratch,), at)
 
 
 def fits(lies: tuple[Stored, Stored]) -> bool:

@@ -1,8 +1,10 @@
 """Rows of a view that one thread writes one after the other, summed up as they go by."""
 
 import os
-import zlib
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+if TYPE_CHECKING:
+    from cellgauge.data.view.pipe import Pipe
 
 PIECE = 1 << 16
 """Bytes written at once, as `cp` does. The system takes memory for a file in runs as long as what is written: runs of
@@ -18,41 +20,63 @@ class Part(NamedTuple):
 
 
 class Strip:
-    """Consecutive rows, of which the values go to one place in the file and their genes to another.
+    """A stretch of a file, filled from its beginning.
 
     Parameters
     ----------
-    places
-        Where each begins and ends.
+    start, end
+        Where in the file it begins and ends.
     """
 
-    def __init__(self, handle: int, *places: tuple[int, int]) -> None:
-        self._handle, self._places = handle, places
-        self._parts = [Part(start, 0, 0) for start, _ in places]
+    def __init__(self, handle: int, start: int, end: int) -> None:
+        self._handle, self._end = handle, end
+        self.part = Part(start, 0, 0)
+        """What was written so far."""
 
-    def add(self, *arrays: Any) -> None:
-        """Write the next rows: one array for each place.
+    def add(self, array: Any) -> None:
+        """Write what comes next.
 
         Raises
         ------
         OSError
             If it cannot be written.
         """
-        for number, (part, array) in enumerate(zip(self._parts, arrays, strict=True)):
-            values = memoryview(array).cast("B")
-            put(self._handle, values, part.at + part.length)
-            summed = zlib.crc32(values, part.checksum)
-            self._parts[number] = Part(part.at, part.length + len(values), summed)
+        values = memoryview(array).cast("B")
+        put(self._handle, values, self._at)
+        self._sum(values)
+
+    def take(self, pipe: "Pipe", source: int, pieces: tuple[list[int], list[int]]) -> None:
+        """Have what comes next copied from another file, and sum up what has arrived.
+
+        Parameters
+        ----------
+        pieces
+            Where it lies there: offsets and lengths, bytes.
+
+        Raises
+        ------
+        OSError
+            If it cannot be read or written, or not in this way.
+        """
+        for length in pipe.move(source, pieces, self._handle, self._at):
+            arrived = pipe.room[:length]
+            os.preadv(self._handle, (arrived,), self._at)
+            self._sum(arrived)
+
+    @property
+    def _at(self) -> int:
+        return self.part.at + self.part.length
+
+    def _sum(self, values: memoryview) -> None:
+        from isal import isal_zlib
+
+        at, length, checksum = self.part
+        self.part = Part(at, length + len(values), isal_zlib.crc32(values, checksum))
 
     @property
     def full(self) -> bool:
         """Tell whether it all was written, and no more than that."""
-        return all(part.at + part.length == end for part, (_, end) in zip(self._parts, self._places, strict=True))
-
-    @property
-    def parts(self) -> list[Part]:
-        """What was written."""
-        return self._parts
+        return self._at == self._end
 
 
 def put(handle: int, values: memoryview, at: int) -> None:
