@@ -63,10 +63,11 @@ def _ask(space: Space, labels: Labels) -> None:
 
 TASK = Task(
     name="embedding",
-    version="2",
+    version="3",
     title="Are the cells of one type close together and far from the others?",
     roles=("cell_type",),
     optional=("batch", "donor"),
+    shown=("batch",),
     score=score,
     expect=expect,
     headline={"silhouette_label": "silhouette", "clisi": "cLISI"},

@@ -156,3 +156,9 @@ class TestIsolatedLabels:
 
         expected = f1_score((labels == "type07")[kept], members[kept])
         assert weigh(kept[None].astype(np.float32))[0] == pytest.approx(expected)
+
+    def test_a_draw_without_any_cell_of_the_label_is_not_one_that_found_none_of_them(self):
+        labels, batches = self.columns()
+        weigh = weighted_f1(self.cells.points, labels, batches)
+        without = (labels != "type07").astype(np.float32)  # it alone is in one batch: there is nothing else to average
+        assert np.isnan(weigh(without[None])).all()

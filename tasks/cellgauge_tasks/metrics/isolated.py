@@ -79,13 +79,14 @@ def weighted_f1(
     ]
 
     def f1(weights: Weights) -> NDArray[np.float64]:
-        with np.errstate(invalid="ignore"):
-            each = [
-                2
-                * weights[:, label & cluster].sum(axis=1, dtype=np.float64)
-                / (weights[:, label].sum(axis=1, dtype=np.float64) + weights[:, cluster].sum(axis=1, dtype=np.float64))
-                for label, cluster in pairs
-            ]
-        return np.asarray(np.mean(each, axis=0))
+        each = []
+        for label, cluster in pairs:
+            here, there, both = (
+                weights[:, some].sum(axis=1, dtype=np.float64) for some in (label, cluster, label & cluster)
+            )
+            # A draw without any cell of the label says nothing about it: that is not an F1 of 0.
+            each.append(np.where(here > 0, 2 * both / np.maximum(here + there, 1), np.nan))
+        told = np.isfinite(each).sum(axis=0)
+        return np.where(told > 0, np.nansum(each, axis=0) / np.maximum(told, 1), np.nan)
 
     return f1

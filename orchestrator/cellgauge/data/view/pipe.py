@@ -8,7 +8,7 @@ from contextlib import contextmanager, suppress
 PAGE = os.sysconf("SC_PAGE_SIZE")
 SIZE = 1 << 20
 """Bytes of memory that the pipe may point to, as much as anybody may ask for."""
-AT_ONCE = 192
+AT_ONCE = 96
 """Pages handed over at once: so many stay near the processor until they are summed up."""
 
 

@@ -18,8 +18,6 @@ if TYPE_CHECKING:
 
 WINDOW = 1 << 22
 """Bytes read ahead at once."""
-AHEAD = 8
-"""Windows of which the disk is told before they are read."""
 
 
 class Source:
@@ -96,17 +94,17 @@ def opened(path: Path, lies: tuple[Stored, Stored]) -> Iterator[Source]:
 
 
 def _read_ahead(handle: int, lies: Stored, enough: Event) -> None:
-    """Have an array in memory. Where a file system does not do what it is advised to, it is read in earnest."""
-    scratch = memoryview(bytearray(WINDOW))
-    for at in range(*lies.span(), WINDOW):
-        if enough.is_set():
-            return
-        with suppress(OSError):
-            os.posix_fadvise(handle, at, AHEAD * WINDOW, os.POSIX_FADV_WILLNEED)
-        try:
-            os.preadv(handle, (scratch[:1],), at, os.RWF_NOWAIT)  # only if it is there, or on its way
-        except OSError:
-            os.preadv(handle, (scratch,), at)
+    """Have an array in memory: read it in order, and leave it there."""
+    nowhere = os.open(os.devnull, os.O_WRONLY | os.O_CLOEXEC)
+    try:
+        at, end = lies.span()
+        while at < end and not enough.is_set():
+            got = os.sendfile(nowhere, handle, at, min(WINDOW, end - at))
+            if not got:
+                break
+            at += got
+    finally:
+        os.close(nowhere)
 
 
 def fits(lies: tuple[Stored, Stored]) -> bool:
@@ -115,7 +113,7 @@ def fits(lies: tuple[Stored, Stored]) -> bool:
 
 
 def free() -> int:
-    """Say how many bytes this process may still fill: what the machine has, or what its control groups leave it."""
+    """Say how many bytes this process may fill at most: what the machine has free, or its control groups allow in all."""
     told = Path("/proc/meminfo").read_text().split("MemAvailable:")[1].split()[0]
     return min([int(told) << 10, *_limits()])
 
