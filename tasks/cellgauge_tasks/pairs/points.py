@@ -18,7 +18,7 @@ CHUNK = 1 << 22
 FLAT = 1e-25
 """Where squared norms are smaller than this, float32 products run out of exponents."""
 
-FEW_POINTS = 4096
+FEW_POINTS = 256
 """So many are compared in float64 from the start."""
 
 Floats = NDArray[np.floating[Any]]
@@ -61,7 +61,7 @@ class Points:
 
     def __init__(self, values: Floats) -> None:
         self.values, self.dimensions = values, values.shape[1]
-        some = values[:: max(1, len(values) // 1000)].astype(np.float64)
+        some = values[:: max(1, len(values) // 100)].astype(np.float64)
         # A median: one far cell would move a mean away from all others.
         self.middle = np.median(some, axis=0) if len(some) else np.zeros(self.dimensions)
 
