@@ -47,6 +47,10 @@ SCHEMAS = {
 }
 
 
+GROUPS = """Datasets that are compared as one by the tasks that compare organisms: [Compare species](../how-to/species.md).
+"""
+
+
 def pages() -> dict[str, str]:
     """Make every page: file name → text."""
     made = {f"{name}.schema.json": schema(kind) for name, kind in SCHEMAS.items()}
@@ -158,7 +162,8 @@ def models() -> str:
 
 def datasets() -> str:
     """Every dataset of the shipped catalogue."""
-    found = catalog.datasets([shipped("datasets.yaml")])
+    every = catalog.entries([shipped("datasets.yaml")])
+    found = {name: spec for name, spec in every.items() if isinstance(spec, specs.DatasetSpec)}
     rows = [
         f"| `{name}` | {spec.title} | {spec.organism} | {spec.modality} | "
         f"{', '.join(f'`{role}`' for role in spec.obs) or '–'} | {_standing(spec)} |"
@@ -169,7 +174,16 @@ def datasets() -> str:
         "How to add your own: [Add a dataset](../how-to/add-a-dataset.md).\n"
     )
     head = ["| dataset | what it is | organism | modality | roles | |", "|---|---|---|---|---|---|"]
-    return "\n".join(["# Datasets", "", words, *head, *rows, "", "## Where they come from", "", *_origins(found), ""])
+    groups = [spec for spec in every.values() if isinstance(spec, specs.GroupSpec)]
+    told = ["## Groups", "", GROUPS, *_groups(groups), "", "## Where they come from", "", *_origins(found), ""]
+    return "\n".join(["# Datasets", "", words, *head, *rows, "", *told])
+
+
+def _groups(groups: list[specs.GroupSpec]) -> Iterator[str]:
+    yield from ("| group | what it is | organisms | members |", "|---|---|---|---|")
+    for spec in groups:
+        organisms = ", ".join(dict.fromkeys(one.organism for one in spec.datasets))
+        yield f"| `{spec.name}` | {spec.title} | {organisms} | {', '.join(f'`{name}`' for name in spec.members)} |"
 
 
 def _standing(spec: specs.DatasetSpec) -> str:

@@ -30,7 +30,7 @@ def scores() -> dict[str, dict[str, object]]:
 def _of(task) -> dict[str, float]:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        found = task.score(*_predicted()) if task.verb == "predict" else task.score(*_embedded())
+        found = task.score(*_predicted(task)) if task.verb == "predict" else task.score(*_embedded())
     return {
         " ".join([one.metric, *(f"{name}={value}" for name, value in sorted(one.params.items()))]): one.value
         for one in found
@@ -44,8 +44,9 @@ def _embedded():
     return cells.points, obs
 
 
-def _predicted():
-    truth, prediction = screen.counts(), screen.counts(seed=1)
+def _predicted(task):
+    more = {"genes": 120, "wide": 16, "strength": 1.5} if task.masked else {}  # so that there are genes to mask
+    truth, prediction = screen.counts(**more), screen.counts(seed=1, **more)
     return prediction.among(prediction.conditions != prediction.control), truth
 
 

@@ -64,9 +64,9 @@ class Lab:
         reuse = pipeline.reusable(prepared.plan, self.store)
         return list(evaluate(prepared, reuse, self.kit(function, **fields), cancel or Cancel()))
 
-    def document(self, prepared):
+    def document(self, prepared, tasks=None):
         raw = {"id": "r1", "command": "", "started": "", "engine": "function", "ended": "2026", "cellgauge": "0"}
-        return document.collect(Run(plan=prepared.plan, **raw), self.store)
+        return document.collect(Run(plan=prepared.plan, **raw), self.store, tasks)
 
     def reasons(self):
         """Why jobs failed, for the message of an assertion."""

@@ -5,18 +5,18 @@ import numpy as np
 from cellgauge_tasks.metrics.perturbation import Perturbed
 
 
-def counts(conditions=4, each=25, genes=40, controls=60, seed=0, strength=1.0):
-    """Raw counts of cells whose depth differs; condition c raises genes c*4 to c*4 + 3, and gene 30 always."""
+def counts(conditions=4, each=25, genes=40, controls=60, seed=0, strength=1.0, wide=4):
+    """Raw counts of cells whose depth differs; condition c raises `wide` genes from c*wide on, and gene 30 always."""
     random = np.random.default_rng(seed)
     base = np.random.default_rng(99).gamma(2.0, 1.5, genes)
     rows, labels = [], []
     for number, size in enumerate([controls] + [each] * conditions):
         mean = base.copy()
         if number:
-            mean[4 * number - 4 : 4 * number] *= np.exp(strength)
+            mean[wide * (number - 1) : wide * number] *= np.exp(strength)
             mean[30] *= np.exp(strength)
         rows.append(random.poisson(mean * random.lognormal(0, 0.3, (size, 1))))
-        labels += [f"g{4 * number - 4}" if number else "ctrl"] * size
+        labels += [f"g{wide * (number - 1)}" if number else "ctrl"] * size
     return Perturbed(np.concatenate(rows), labels, "ctrl", [f"g{n}" for n in range(genes)])
 
 

@@ -2,41 +2,98 @@
 
 import fnmatch
 import os
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TypeVar
 
 from cellgauge import yamlfile
 from cellgauge.errors import CatalogError, UnknownNameError, UsageError
-from cellgauge.specs import DatasetEntry, DatasetSpec, Model, ModelSpec, Name, Spec
-from cellgauge_tasks import Task, find
+from cellgauge.specs import DatasetEntry, DatasetSpec, Entry, GroupEntry, GroupSpec, Model, ModelSpec, Name, Spec
+from cellgauge_tasks import Task, find, look
 
 T = TypeVar("T")
+MEND = "Mend that package, or uninstall it from this environment."
 
 
 class CatalogFile(Spec):
     """A whole `datasets.yaml`."""
 
-    datasets: dict[Name, DatasetEntry]
+    datasets: dict[Name, Entry]
 
 
-def datasets(files: Sequence[Path]) -> dict[str, DatasetSpec]:
-    """Read the dataset catalogues; a later file may not redefine a name of an earlier one.
+def entries(files: Sequence[Path]) -> dict[str, DatasetSpec | GroupSpec]:
+    """Read the dataset catalogues, groups too; a later file may not redefine a name of an earlier one.
 
     Raises
     ------
     CatalogError
-        If a file is missing or malformed, naming file, line and field.
+        If a file is missing or malformed, or a group's member is not there, naming file, line and field.
     """
-    found: dict[str, DatasetSpec] = {}
+    written: dict[str, tuple[Path, DatasetEntry | GroupEntry]] = {}
     for path in dict.fromkeys(path.absolute() for path in files):
         for name, entry in yamlfile.read(path, CatalogFile).datasets.items():
-            if name in found:
+            if name in written:
                 raise CatalogError(f"{path}: dataset '{name}' is already defined in another catalogue", "Rename one.")
-            written = (entry.source,) if isinstance(entry.source, str) else entry.source
-            sources = tuple(_absolute(source, path.parent) for source in written)
-            found[name] = DatasetSpec(name=name, **{**entry.model_dump(), "source": sources})
+            written[name] = path, entry
+    single = {name: _spec(name, *one) for name, one in written.items()}
+    return {name: single[name] or _group(name, *one, single) for name, one in written.items()}
+
+
+def datasets(files: Sequence[Path]) -> dict[str, DatasetSpec]:
+    """Read the dataset catalogues, without the groups.
+
+    Raises
+    ------
+    CatalogError
+        As `entries` does.
+    """
+    return {name: spec for name, spec in entries(files).items() if isinstance(spec, DatasetSpec)}
+
+
+def single(name: str, files: Sequence[Path]) -> DatasetSpec:
+    """Look up a dataset that is no group.
+
+    Raises
+    ------
+    CatalogError
+        If a file is missing or malformed.
+    UnknownNameError
+        With the nearest known name as the hint.
+    UsageError
+        If it is a group.
+    """
+    found = one("dataset", name, entries(files))
+    if isinstance(found, GroupSpec):
+        raise UsageError(f"'{name}' is a group of datasets", f"Name one of its members: {', '.join(found.members)}.")
     return found
+
+
+def _spec(name: str, path: Path, entry: DatasetEntry | GroupEntry) -> DatasetSpec | None:
+    if isinstance(entry, GroupEntry):
+        return None
+    written = (entry.source,) if isinstance(entry.source, str) else entry.source
+    sources = tuple(_absolute(source, path.parent) for source in written)
+    return DatasetSpec(name=name, **{**entry.model_dump(), "source": sources})
+
+
+def _group(
+    name: str, path: Path, entry: DatasetEntry | GroupEntry, known: Mapping[str, DatasetSpec | None]
+) -> GroupSpec:
+    """Look a group's members up, wherever they are defined."""
+    members = entry.members if isinstance(entry, GroupEntry) else ()
+    where = f"{path}: datasets.{name}.members"
+    for member in members:
+        if member not in known:
+            near = UnknownNameError("dataset", member, [one for one, spec in known.items() if spec])
+            raise CatalogError(f"{where}: {near.message}", near.hint)
+        if known[member] is None:
+            raise CatalogError(f"{where}: '{member}' is a group itself", "Name its members instead.")
+    found = tuple(spec for spec in (known[member] for member in members) if spec)
+    for spec in found:
+        if "organism" in spec.obs:
+            told = f"{where}: '{spec.name}' says of each cell which organism it is of, and a group goes by the entry"
+            raise CatalogError(told, "Take the role organism out of its obs, if all its cells are of one.")
+    return GroupSpec(name=name, datasets=found, **entry.model_dump())
 
 
 def home_of(name: str, files: Sequence[Path]) -> Path:
@@ -121,17 +178,40 @@ def _below(folder: Path) -> list[Path]:
 
 
 def tasks() -> dict[str, Task]:
-    """Every task: one a module of `cellgauge_tasks`, and those of other packages' entry points.
+    """Every task that can be had: one a module of `cellgauge_tasks`, and those of other packages' entry points."""
+    return find()
+
+
+def broken_tasks() -> dict[str, str]:
+    """Say of each task of another package that cannot be had, by name, whose it is and why."""
+    told: dict[str, list[str]] = {}
+    for one in look().broken:
+        told.setdefault(one.name, []).append(f"the task '{one.name}' of {one.package} cannot be used: {one.reason}")
+    return {name: "; ".join(dict.fromkeys(several)) for name, several in told.items()}
+
+
+def pick_tasks(wanted: Sequence[str], say: Callable[[str], None]) -> dict[str, Task]:
+    """Look tasks up as `pick` does; one that cannot be had is an error only where it is asked for by name.
+
+    Parameters
+    ----------
+    say
+        Is told of those that a pattern means, and that are left out.
 
     Raises
     ------
     CatalogError
-        If two share a name, or another package's cannot be imported.
+        If one is asked for that another package has, and that cannot be had.
     """
-    try:
-        return find()
-    except ValueError as problem:
-        raise CatalogError(str(problem), "Mend that package, or uninstall it from this environment.") from problem
+    known = tasks()
+    for name, told in broken_tasks().items():
+        if name in known:
+            continue  # that of cellgauge itself is meant
+        if name in wanted:
+            raise CatalogError(told, MEND)
+        if any(fnmatch.fnmatchcase(name, "*" if pattern == "all" else pattern) for pattern in wanted):
+            say(f"{told}; left out")
+    return pick("task", wanted, known)
 
 
 def one(kind: str, name: str, known: Mapping[str, T]) -> T:

@@ -16,10 +16,10 @@ from pydantic import ValidationError
 from cellgauge import disk, yamlfile
 from cellgauge.catalog import CatalogFile
 from cellgauge.errors import CatalogError
-from cellgauge.specs import DatasetEntry
+from cellgauge.specs import DatasetEntry, GroupEntry
 
 
-def text(name: str, entry: DatasetEntry, margin: str = "  ", step: str = "  ") -> str:
+def text(name: str, entry: DatasetEntry | GroupEntry, margin: str = "  ", step: str = "  ") -> str:
     """Write an entry as it stands in a catalogue: only what is not the default, one field a line."""
     fields = entry.model_dump(mode="json", exclude_defaults=True)
     lines = [f"{margin}{_key(name)}:", *(f"{margin}{step}{_flow({key: fields[key]})}" for key in fields)]
@@ -32,7 +32,7 @@ def source(file: Path, catalogue: Path) -> str:
     return str(file.relative_to(folder)) if file.is_relative_to(folder) else str(file)
 
 
-def validated(name: str, entry: DatasetEntry | Mapping[str, Any]) -> DatasetEntry:
+def validated(name: str, entry: DatasetEntry | GroupEntry | Mapping[str, Any]) -> DatasetEntry | GroupEntry:
     """Give an entry as a catalogue would hold it.
 
     Raises
@@ -40,14 +40,14 @@ def validated(name: str, entry: DatasetEntry | Mapping[str, Any]) -> DatasetEntr
     CatalogError
         If name or entry are none.
     """
-    fields = entry.model_dump() if isinstance(entry, DatasetEntry) else dict(entry)
+    fields = entry.model_dump() if isinstance(entry, DatasetEntry | GroupEntry) else dict(entry)
     try:
         return CatalogFile.model_validate({"datasets": {name: fields}}).datasets[name]
     except ValidationError as problem:
         raise CatalogError(yamlfile.told(problem, "the entry"), "Each line names a field.") from problem
 
 
-def append(path: Path, name: str, entry: DatasetEntry | Mapping[str, Any]) -> None:
+def append(path: Path, name: str, entry: DatasetEntry | GroupEntry | Mapping[str, Any]) -> None:
     """Add an entry at the end of a catalogue, which is made if it is not there.
 
     Raises
@@ -81,6 +81,8 @@ def record(path: Path, name: str, sha256: str, size: int) -> None:
         if name not in known.datasets:
             raise CatalogError(f"{path}: there is no dataset '{name}'", "Check the name, and which catalogue it is in.")
         entry = known.datasets[name]
+        if isinstance(entry, GroupEntry):
+            raise CatalogError(f"{path}: '{name}' is a group, and has no file of its own", "Name its members.")
         has = (entry.sha256,) if isinstance(entry.sha256, str) else entry.sha256 or ()
         if has and sha256 not in has:
             hint = "The source has changed, or this is another file. Give it an entry of its own, or correct this one."
@@ -139,7 +141,7 @@ def _compose(old: str) -> Any:
     return yaml.compose(old, Loader=yaml.SafeLoader)
 
 
-def _with_entry(old: str, name: str, entry: DatasetEntry) -> str:
+def _with_entry(old: str, name: str, entry: DatasetEntry | GroupEntry) -> str:
     node = _compose(old)
     if node is None:
         return _joined(old, "datasets:\n" + text(name, entry), "")

@@ -56,13 +56,17 @@ def get(name: str, *, catalogs: Sequence[str | Path] | None = None) -> "Dataset"
         As `load` does.
     """
     chosen = settings.read()
-    spec = catalog.one("dataset", name, entries(catalogs=catalogs))
+    spec = catalog.single(name, _files(catalogs))
     cache = Cache(chosen.cache, chosen.shared_caches, cellxgene=chosen.cellxgene_api)
     return check.check(spec, *fetch.fetch(spec, cache), seals=cache.root / "checked")
 
 
 def entries(*, catalogs: Sequence[str | Path] | None = None) -> "dict[str, DatasetSpec]":
     """Read every entry of the catalogues, by name; `catalogs` as in `load`."""
+    return catalog.datasets(_files(catalogs))
+
+
+def _files(catalogs: Sequence[str | Path] | None) -> tuple[Path, ...]:
     several = [catalogs] if isinstance(catalogs, str | Path) else catalogs
     given = None if several is None else tuple(Path(path).expanduser() for path in several)
-    return catalog.datasets(settings.read(catalog=given).catalogs)
+    return settings.read(catalog=given).catalogs

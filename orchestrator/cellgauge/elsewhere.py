@@ -212,9 +212,7 @@ def whole(dataset: Dataset) -> View:
     return View(sha256=dataset.sha256, matrix=spec.matrix, obs={}, **fields)
 
 
-def keep(
-    values: "NDArray[np.float32]", name: str, dataset: Dataset, store: Store, *, seed: int, run: str, told: str = ""
-) -> RunRecord:
+def keep(values: "NDArray[np.float32]", name: str, dataset: Dataset, store: Store, *, seed: int, run: str) -> RunRecord:
     """Keep an embedding in the place of a job's output; the same one is kept once.
 
     Parameters
@@ -223,8 +221,6 @@ def keep(
         Shape (cells, dimensions), in the order of the dataset's cells.
     name
         What it is called in tables.
-    told
-        How its rows were found, where its reader should know: it stands below the table.
     """
     import numpy as np
 
@@ -240,9 +236,7 @@ def keep(
         np.save(output / EMBEDDING, values)
         (output / CELLS).write_text("".join(f"{one}\n" for one in view.cells(dataset, shown)))
         digest = outputs.digest(output.parent, dataset.spec.name, "embed")
-        item = ItemRecord(
-            name=dataset.spec.name, state="ok", shape=values.shape, sha256=digest, warnings=(told,) if told else ()
-        )
+        item = ItemRecord(name=dataset.spec.name, state="ok", shape=values.shape, sha256=digest)
         record = RunRecord(
             job=job,
             state="ok",

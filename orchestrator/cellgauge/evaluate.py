@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from queue import Empty, SimpleQueue
 
-from cellgauge import outputs, plan, schedule, score
+from cellgauge import joint, outputs, plan, schedule, score
 from cellgauge.engines import Cancel
 from cellgauge.pantry import Pantry
 from cellgauge.pipeline import Prepared, Reuse
@@ -48,7 +48,6 @@ Progress = Started | Advanced | Finished | Scored
 
 @dataclass(frozen=True)
 class _Scores:
-    record: RunRecord
     scorings: Sequence[Scoring]
     results: Sequence[TaskResult]
     reason: str
@@ -90,7 +89,7 @@ def spared(chosen: Plan, reuse: Reuse, kit: Kit) -> Reuse:
     named = [job.id for job in chosen.jobs if kit.only is not None and plan.place(job) in kit.only]
     records = {job: kit.store.intact(job) for job in named if job in reuse.jobs}
     again = {job for job, record in records.items() if record and _failed_since(record)}
-    ours = {scoring.id for scoring in chosen.scorings if scoring.job in again}
+    ours = {scoring.id for scoring in chosen.scorings if again.intersection(scoring.jobs)}
     return Reuse(reuse.jobs - again, reuse.scorings - ours)
 
 
@@ -106,10 +105,13 @@ class _Loop:
         self._queue: SimpleQueue[_Event] = SimpleQueue()
         self._by_job: dict[str, list[Scoring]] = {job.id: [] for job in prepared.plan.jobs}
         for scoring in prepared.plan.scorings:
-            self._by_job[scoring.job].append(scoring)
+            for job in scoring.jobs:
+                self._by_job[job].append(scoring)
+        self._records: dict[str, RunRecord] = {}
         waiting = [job for job in prepared.plan.jobs if self._has_to_run(job)]
         devices = {name: model.spec.resources.gpus for name, model in prepared.models.items()}
         devices |= dict.fromkeys(prepared.unavailable, 0)  # only to be recorded
+        self._left_out = {*self._by_job} - {job.id for job in waiting} - self._reuse.jobs
         self._waiting = schedule.starts(waiting, devices, kit.store.history(), warm=kit.warm)
         self._running: list[Start] = []
         self._queued: set[str] = set()
@@ -215,41 +217,65 @@ class _Loop:
     # --- scoring ----------------------------------------------------------------------------------------------------
 
     def _score(self, record: RunRecord) -> Iterator[Scored]:
-        """Yield the scores that are there, and have the others made."""
+        """Yield the scores that are there, and have the others made; those of a group when all its members are done."""
         todo: dict[str, list[Scoring]] = {}
+        self._records[record.job.id] = record
         for scoring in self._by_job[record.job.id]:
+            found = joint.record(scoring, self._record)
+            if found is None:
+                continue  # another member's job will come here too
             if scoring.id in self._reuse.scorings and (known := self._kit.store.result(scoring.id)):
                 yield Scored(known, reused=True)
-            elif not any(item.name == scoring.dataset and item.state == "ok" for item in record.items):
-                yield Scored(self._unscored(scoring, record.reason, record.state), reused=False)
-            elif problem := self._prepared.unusable.get(scoring.dataset):
-                yield Scored(self._unscored(scoring, problem.message), reused=False)
+            elif not any(item.name == scoring.dataset and item.state == "ok" for item in found.items):
+                yield Scored(self._unscored(scoring, found.reason, found.state), reused=False)
+            elif problem := self._unusable(scoring):
+                yield Scored(self._unscored(scoring, problem), reused=False)
             else:
                 todo.setdefault(scoring.dataset, []).append(scoring)
         for scorings in todo.values():
-            self._submit(record, scorings)
+            self._submit(scorings)
 
-    def _submit(self, record: RunRecord, scorings: Sequence[Scoring]) -> None:
+    def _record(self, job: str) -> RunRecord | None:
+        """Give a job's record of this run, or of one before if this one leaves the job out."""
+        return self._records.get(job) or (self._kit.store.intact(job) if job in self._left_out else None)
+
+    def _unusable(self, scoring: Scoring) -> str:
+        """Say why what a scoring is told of the cells cannot be had, or nothing."""
+        unusable = self._prepared.unusable
+        if not scoring.parts:
+            return unusable[scoring.dataset].message if scoring.dataset in unusable else ""
+        spoilt = [one.dataset for one in scoring.parts if one.dataset in unusable]
+        return f"member {spoilt[0]}: {unusable[spoilt[0]].message}" if spoilt else ""
+
+    def _submit(self, scorings: Sequence[Scoring]) -> None:
+        """Have an output scored by tasks: in one place, since they share what they ask of it."""
         self._scoring += 1
         pairs = [(scoring, score.sent(self._prepared.tasks[scoring.task])) for scoring in scorings]
-        dataset = self._prepared.datasets[scorings[0].dataset]
-        cache = self._kit.cache
-        caches = (cache.root, *cache.shared)
-        make = functools.partial(score.all_of, pairs, record, dataset, self._kit.store, self._kit.terms.run, caches)
+        store, run, datasets = self._kit.store, self._kit.terms.run, self._prepared.datasets
+        first, cache = scorings[0], self._kit.cache
+        if first.parts:
+            records = [record for part in first.parts if (record := self._record(part.job))]
+            several = [datasets[part.dataset] for part in first.parts]
+            make = functools.partial(score.all_of_group, pairs, records, several, store, run)
+        else:
+            caches = (cache.root, *cache.shared)
+            record, dataset = self._records[first.job], datasets[first.dataset]
+            make = functools.partial(score.all_of, pairs, record, dataset, store, run, caches)
 
         def then(results: Sequence[TaskResult] | None, reason: str) -> None:
-            self._queue.put(_Scores(record, scorings, results or (), reason))
+            self._queue.put(_Scores(scorings, results or (), reason))
 
         self._kit.scorers.submit(make, then)
 
     def _rescued(self, event: _Scores) -> Iterator[Scored]:
         """Of tasks that went down together: take what was kept before that, and try the others one at a time."""
         for scoring in event.scorings:
-            kept = self._kit.store.intact_result(scoring.id)
-            if kept and kept.run == self._kit.terms.run and kept.output == event.record.output_of(scoring.dataset):
+            kept, record = self._kit.store.intact_result(scoring.id), joint.record(scoring, self._record)
+            good = kept and kept.run == self._kit.terms.run
+            if kept and good and record and kept.output == record.output_of(scoring.dataset):
                 yield Scored(kept, reused=False)
             elif len(event.scorings) > 1:
-                self._submit(event.record, [scoring])
+                self._submit([scoring])
             else:
                 yield Scored(self._unscored(scoring, event.reason), reused=False)
 

@@ -1,5 +1,6 @@
 """Prepares what jobs need while others compute: views of datasets, weights, and what is installed in images."""
 
+import tempfile
 import threading
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
@@ -8,8 +9,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from cellgauge.data import conditions, view, weights
+from cellgauge.data import conditions, masked, view, weights
 from cellgauge.data.cache import Cache
+from cellgauge.disk import explained
 from cellgauge.engines import Cancel, Engine
 from cellgauge.errors import DatasetError, EngineError
 from cellgauge.request import Given
@@ -47,6 +49,7 @@ class Pantry:
         self._made: dict[object, Future[Any]] = {}
         self._failures: Counter[object] = Counter()
         self._closed = False
+        self._own: tempfile.TemporaryDirectory[str] | None = None
         self._lock = threading.Lock()
         for job in jobs:
             for one in job.datasets:
@@ -94,6 +97,23 @@ class Pantry:
             self._closed = True
         self._maker.shutdown(wait=not self._cancel.asked, cancel_futures=True)
         self._asker.shutdown(wait=True, cancel_futures=True)  # it hears of Ctrl-C, and has a container to remove
+        if self._own is not None:
+            self._own.cleanup()
+
+    def _masked(self, given: Given, dataset: Dataset, one: JobDataset) -> Given:
+        """Add cells of the conditions that are asked for, in which genes are masked; no other condition is asked for.
+
+        They are not kept: views are, and from these they are made in a moment.
+        """
+        with explained(Path(tempfile.gettempdir()), "TMPDIR"):
+            self._own = self._own or tempfile.TemporaryDirectory(prefix="cellgauge-", ignore_cleanup_errors=True)
+            if not (chosen := masked.choose(dataset, one, self._cache)):
+                return given  # the task does not apply, and says why
+            path, n_cells = masked.write(dataset, one, chosen, self._cache, Path(self._own.name))
+        name = f"{one.name}+masked.h5ad"
+        asked = [replace(each, masked=chosen[each.id]) for each in given.item.conditions if each.id in chosen]
+        item = replace(given.item, masked=name, conditions=asked)
+        return replace(given, item=item, files={**given.files, name: path}, n_training=given.n_training + n_cells)
 
     def _wait(self, future: "Future[Any]") -> Any:
         while True:
@@ -115,9 +135,11 @@ class Pantry:
             cells = view.cells(dataset, one.view)
             name = f"{one.name}.h5ad"
             given = Given(Item(name=one.name, data=name), {name: path}, cells, coverage=view.coverage(path))
-            return _to_predict(given, dataset, one, self._cache) if one.held_out else given
+            given = _to_predict(given, dataset, one, self._cache) if one.held_out else given
+            return self._masked(given, dataset, one) if one.masked else given
 
-        return self._once(self._maker, ("view", one.name, *(shown.id for shown in one.views), one.level), make)
+        key = ("view", one.name, *(shown.id for shown in one.views), one.level, one.masked)
+        return self._once(self._maker, key, make)
 
     def _weights(self, job: Job) -> "Future[Path | None]":
         def given_up(done: int, total: int | None) -> None:

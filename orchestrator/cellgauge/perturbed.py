@@ -4,15 +4,17 @@ import functools
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cellgauge import predictions
-from cellgauge.data import conditions, view
+from cellgauge.data import conditions, masked, view
 from cellgauge.data.cache import Cache
+from cellgauge.errors import ContractViolation, StorageError
 from cellgauge.specs import Dataset, Job, JobDataset
-from cellgauge_model.contract import Condition, Item
+from cellgauge_model import contract
+from cellgauge_model.contract import PREDICTION, Condition, Item
 
 if TYPE_CHECKING:
     import numpy as np
@@ -32,7 +34,7 @@ class Truth:
     masks: "Masks"
     """`train`: cells that the model had, the controls among them; `test`: those held out. Each of shape (cells,)."""
     asked: Sequence[Condition]
-    """Conditions of the cells held out."""
+    """Conditions of the cells held out; where a model was shown some of their genes, those that it was asked for."""
 
 
 def item_of(job: Job, dataset: Dataset) -> JobDataset:
@@ -72,13 +74,53 @@ def prediction(output: Path, item: JobDataset, truth: Truth) -> "Perturbed":
     ContractViolation
         If it is not as the contract says.
     """
-    from cellgauge_tasks.metrics.perturbation import Perturbed
+    from cellgauge_tasks.metrics.perturbation import Perturbed, mistaken
 
     asked = Item(item.name, "", conditions=list(truth.asked))
     level, cells = item.level or "cells", truth.cells
+    if item.masked:
+        _same_genes(output, item, asked)
     found = predictions.read(output, asked, cells.genes.tolist(), level)
     found.matrix.setflags(write=False)  # what one task changes would be another's wrong number
-    return Perturbed(found.matrix, found.conditions, cells.control, found.genes, cells.targets, level)  # type: ignore[arg-type]
+    made = Perturbed(found.matrix, found.conditions, cells.control, found.genes, cells.targets, level)  # type: ignore[arg-type]
+    if total := mistaken.logged(made):
+        raise ContractViolation(
+            f"{PREDICTION}: X holds logarithms, and counts are asked for: expm1 of every row adds up to {total:.4g}"
+        )
+    return made
+
+
+def alike(made: "Perturbed", item: JobDataset) -> "Perturbed":
+    """Give a control's cells the form of a model's prediction: of one that predicts means, their means.
+
+    So both are compared with the truth in the same way, and one says where the other stands.
+    """
+    import numpy as np
+
+    from cellgauge_tasks.metrics.perturbation import scale
+
+    if item.level != "means":
+        return made
+    made = made.among(made.codes > 0)
+    return replace(made, matrix=scale.means(made)[1:], conditions=np.asarray(made.names), level="means")
+
+
+def _same_genes(output: Path, item: JobDataset, asked: Item) -> None:
+    """See that the genes that were masked are those that would be now: others were no secret to the model.
+
+    Raises
+    ------
+    StorageError
+        If they are not, or nobody can tell.
+    """
+    try:
+        request = contract.read_request(output.parent / "input")
+        told = {one.id: one.masked for each in request.items if each.name == item.name for one in each.conditions}
+    except contract.BadRequest:
+        told = {}
+    if told != {one.id: one.masked for one in asked.conditions}:
+        hint = "Delete the job's folder; it runs again."
+        raise StorageError(f"{output.parent}: other genes were masked when this ran than would be now", hint)
 
 
 def truth(item: JobDataset, dataset: Dataset, caches: Sequence[Path] = ()) -> Truth:
@@ -114,6 +156,8 @@ def truth(item: JobDataset, dataset: Dataset, caches: Sequence[Path] = ()) -> Tr
         _genes({one.id: one.targets for one in asked}, had.var),
     )
     train = np.arange(len(cells)) < had.n_obs
+    if item.masked and (hidden := masked.chosen(cells.among(~train | (cells.codes == 0)))):
+        asked = [replace(one, masked=hidden[one.id]) for one in asked if one.id in hidden]
     return Truth(cells, {"train": train, "test": ~train}, asked)
 
 

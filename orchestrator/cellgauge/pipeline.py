@@ -7,26 +7,19 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from cellgauge import gpus, images, plan, score
-from cellgauge.data import check, fetch, sources, weights
+from cellgauge import gpus, groups, images, joint, plan, score, supplies
+from cellgauge.data import sources, weights
 from cellgauge.data.cache import Cache
 from cellgauge.engines import Cancel, Engine
 from cellgauge.errors import DatasetError, EngineError, ImageError, NotHereError
 from cellgauge.machine import cpu_flags
-from cellgauge.specs import REUSABLE, Dataset, DatasetSpec, Model, Plan, Relaxation
+from cellgauge.specs import REUSABLE, Dataset, DatasetSpec, GroupSpec, Model, Plan, Relaxation
 from cellgauge.store import Store
+from cellgauge.supplies import Choice, Pulling, silently
 from cellgauge_model.contract import Param
 from cellgauge_tasks import Task
 
 IMAGES_AT_ONCE = 4
-UNPULLED = "unpulled:"
-"""Stands before a dataset's name where its checksum is not known."""
-Pulling = Callable[[str], AbstractContextManager[fetch.Report | None]]
-
-
-def silently(name: str) -> AbstractContextManager[None]:
-    """Show nothing."""
-    return nullcontext()
 
 
 @dataclass(frozen=True)
@@ -118,7 +111,7 @@ class Prepared:
 
 def prepare(
     wanted: Sequence[Wanted],
-    specs: Collection[DatasetSpec],
+    specs: Collection[DatasetSpec | GroupSpec],
     tasks: Mapping[str, Task],
     seeds: Sequence[int],
     image_of: Callable[[Model], images.Runnable],
@@ -145,25 +138,27 @@ def prepare(
     """
     params = [plan.params_for(one.model.spec, one.variant, one.overrides) for one in wanted]
     models = {one.model.spec.name: one.model for one in wanted}
-    entries = {spec.name: _entry(spec) for spec in specs}
-    # A dataset that nothing applies to, by its entry alone, is not pulled for nothing.
-    needed = [
-        spec
-        for spec in specs
-        if any(_applies(one, [entries[spec.name]], tasks.values(), site) for one in models.values())
-    ]
-    datasets, unusable = _checked(needed, cache, pulling)
-    here = {name: plan.DatasetChoice.of(one, tasks.values()) for name, one in datasets.items()}
-    data = list((entries | here).values())
-    used = [model for model in models.values() if _applies(model, data, tasks.values(), site)]
-    found, unavailable = _runnable(used, image_of, site)
+    every = [*tasks.values()]
+    found = supplies.get(
+        specs,
+        every,
+        cache,
+        limit_cells=limit_cells,
+        pulling=pulling,
+        needed=lambda choice: any(_applies(one, [choice], every, site) for one in models.values()),
+        together=lambda choice: any(
+            _applies(one, [choice], every, site) for one in models.values() if not groups.own_space(one.spec)
+        ),
+    )
+    used = [model for model in models.values() if _applies(model, found.choices, every, site)]
+    runnable, unavailable = _runnable(used, image_of, site)
     choices = [
         plan.ModelChoice(
             spec=one.model.spec,
             variant=one.variant,
             params=values,
             changed=dict(one.overrides),
-            image=found[name].digest if (name := one.model.spec.name) in found else f"{images.UNBUILT}{name}",
+            image=runnable[name].digest if (name := one.model.spec.name) in runnable else f"{images.UNBUILT}{name}",
             weights=weights.digest(weights.of(one.model, one.variant)),
             device=site.device(one.model),
             allow=site.allow,
@@ -171,20 +166,29 @@ def prepare(
         for one, values in zip(wanted, params, strict=True)
     ]
     versions = score.versions()
-    chosen = plan.make(choices, data, tasks.values(), seeds, versions, limit_cells, with_controls=controls)
-    programs = {name: one.folder for name, one in found.items()}
-    unpulled = {spec.name: spec.size for spec in needed if isinstance(unusable.get(spec.name), NotHereError)}
-    return Prepared(chosen, models, unavailable, datasets, tasks, unusable, programs, unpulled)
+    chosen = plan.make(choices, found.choices, every, seeds, versions, limit_cells, with_controls=controls)
+    programs = {name: one.folder for name, one in runnable.items()}
+    unpulled = _unpulled(specs, found.unusable)
+    return Prepared(chosen, models, unavailable, found.datasets, tasks, found.unusable, programs, unpulled)
 
 
-def _entry(spec: DatasetSpec) -> plan.DatasetChoice:
-    """Choose a dataset by what the catalogue says of it."""
-    return plan.DatasetChoice(spec=spec, sha256=spec.sha256s[0] if spec.verified else f"{UNPULLED}{spec.name}")
+def _unpulled(specs: Iterable[DatasetSpec | GroupSpec], unusable: Mapping[str, DatasetError]) -> dict[str, int | None]:
+    """Name what would be pulled first, with its size; of a group that is shown as one, what is lacking of it."""
+    lacking = {name for name, problem in unusable.items() if isinstance(problem, NotHereError)}
+    found: dict[str, int | None] = {}
+    for spec in specs:
+        parts = spec.datasets if isinstance(spec, GroupSpec) else (spec,)
+        sizes = {one.name: one.size for one in parts if one.name in lacking}
+        found |= sizes
+        if spec.name in lacking:
+            known = [size for size in sizes.values() if size is not None]
+            found[spec.name] = sum(known) if len(known) == len(sizes) else None
+    return found
 
 
-def _applies(model: Model, datasets: Iterable[plan.DatasetChoice], tasks: Iterable[Task], site: Site) -> bool:
+def _applies(model: Model, datasets: Iterable[Choice], tasks: Iterable[Task], site: Site) -> bool:
     """Tell whether anything of a model will run; otherwise its image need not be made."""
-    why_not = functools.partial(plan.why_not, model.spec, device=site.device(model))
+    why_not = functools.partial(groups.reason, model.spec, device=site.device(model))
     return any(not why_not(one, task) for one in datasets for task in tasks)
 
 
@@ -226,24 +230,6 @@ def _runnable(
         raise broken[0]
     found = {name: answer for name, answer in answers.items() if isinstance(answer, images.Runnable)}
     return found, {name: answer for name, answer in answers.items() if isinstance(answer, EngineError)}
-
-
-def _checked(
-    specs: Collection[DatasetSpec], cache: Cache, pulling: Pulling | None
-) -> tuple[dict[str, Dataset], dict[str, DatasetError]]:
-    """Find and check every dataset; one that cannot be used does not stop the others."""
-    found, unusable = {}, dict[str, DatasetError]()
-    for spec in specs:
-        try:
-            with (pulling or silently)(spec.name) as report:
-                file = fetch.fetch(spec, cache, report, pull=pulling is not None)
-            found[spec.name] = check.check(spec, *file, seals=cache.root / "checked")
-        except DatasetError as problem:
-            unusable[spec.name] = problem
-    if pulling is not None and unusable and not found:
-        problems = list(unusable.values())
-        raise DatasetError("\n".join(problem.message for problem in problems), problems[0].hint)
-    return found, unusable
 
 
 def lacking(prepared: Prepared, cache: Cache) -> dict[str, str]:
@@ -293,8 +279,9 @@ def reusable(chosen: Plan, store: Store) -> Reuse:
     records = {job.id: store.intact(job.id) for job in chosen.jobs}
     whole = {job: record for job, record in records.items() if record is not None and store.whole(record)}
     good = set()
-    for one in (one for one in chosen.scorings if one.job in whole):
-        result = store.score_of(one, whole[one.job])
+    for one in chosen.scorings:
+        record = joint.record(one, whole.get)
+        result = store.score_of(one, record) if record else None
         if result and result.state in REUSABLE:
             good.add(one.id)
     return Reuse(frozenset(whole), frozenset(good))

@@ -2,51 +2,40 @@
 
 import itertools
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
-from cellgauge import shown as showing
+from cellgauge import groups
 from cellgauge.errors import UnknownNameError, UsageError
+from cellgauge.groups import GroupChoice as GroupChoice
+from cellgauge.ids import ModelChoice as ModelChoice
+from cellgauge.ids import fields_of as fields_of
+from cellgauge.ids import job as job
+from cellgauge.ids import place as place
+from cellgauge.ids import scoring as scoring
+from cellgauge.ids import scoring_fields as scoring_fields
 from cellgauge.shown import DatasetChoice as DatasetChoice
 from cellgauge.shown import item as item
 from cellgauge.shown import view as view
 from cellgauge.shown import why_not as why_not
 from cellgauge.specs import (
     Control,
+    DatasetSpec,
     Job,
     JobDataset,
     ModelSpec,
     Plan,
-    Relaxation,
-    Rows,
     Scoring,
     Skip,
-    Spec,
     Variant,
     Verb,
     View,
     identity,
 )
-from cellgauge_model.contract import CONTRACT_VERSION, Param
+from cellgauge_model.contract import Param
 from cellgauge_tasks import Task
 
 CHANCES = 3
 """How often chance is drawn."""
-
-
-class ModelChoice(Spec):
-    """A model variant that was asked for."""
-
-    spec: ModelSpec
-    variant: str
-    params: dict[str, Param]
-    changed: dict[str, Param] = {}
-    """Those among `params` that were set for this run."""
-    image: str
-    """Digest of what would run."""
-    weights: str = ""
-    """Hash over its weights."""
-    device: Literal["cpu", "gpu"] = "cpu"
-    allow: tuple[Relaxation, ...] = ()
 
 
 def params_for(model: ModelSpec, variant: str, overrides: Mapping[str, Param]) -> dict[str, Param]:
@@ -73,7 +62,7 @@ def params_for(model: ModelSpec, variant: str, overrides: Mapping[str, Param]) -
 
 def make(
     models: Sequence[ModelChoice],
-    datasets: Sequence[DatasetChoice],
+    datasets: Sequence[DatasetChoice | GroupChoice],
     tasks: Iterable[Task],
     seeds: Sequence[int],
     scored_with: Mapping[str, str] | None = None,
@@ -93,25 +82,17 @@ def make(
         True: what shows the ends of each scale is scored, too.
     """
     tasks = list(tasks)
-    jobs: dict[str, Job] = {}
-    scorings: list[Scoring] = []
-    skips: list[Skip] = []
-    for model in models:
-        for dataset in datasets:
-            unfit = {task.name: why_not(model.spec, dataset, task, model.device) for task in tasks}
-            shared = _shared([task for task in tasks if not unfit[task.name]])
-            shown = {asked: item(model.spec, dataset, asked[0], limit_cells, asked[1]) for asked in shared}
-            for seed in seeds:
-                skips += _skips(model, dataset, unfit, seed)
-                for (verb, split), fitting in shared.items():
-                    found = job(model, dataset, verb, shown[verb, split], seed)
-                    jobs[found.id] = found
-                    seen = model.spec.name in dataset.spec.seen_by or dataset.spec.name in model.spec.trained_on
-                    scorings += [scoring(found, dataset, task, scored_with or {}, seen=seen) for task in fitting]
+    laid = [
+        _laid_out(model, dataset, tasks, seeds, scored_with or {}, limit_cells)
+        for model in models
+        for dataset in datasets
+    ]
+    jobs = {job.id: job for one in laid for job in one.jobs}
+    scorings = [scoring for one in laid for scoring in one.scorings]
     return Plan(
         jobs=tuple(jobs.values()),
         scorings=tuple(scorings),
-        skips=tuple(skips),
+        skips=tuple(skip for one in laid for skip in one.skips),
         controls=controls(jobs.values(), scorings, {one.name: one for one in tasks}, scored_with or {})
         if with_controls
         else (),
@@ -122,64 +103,93 @@ def make(
     )
 
 
-def _shared(tasks: Iterable[Task]) -> dict[tuple[Verb, str | None], list[Task]]:
+class _Laid(NamedTuple):
+    """What is done with one model variant on one dataset, or group of them."""
+
+    jobs: list[Job]
+    scorings: list[Scoring]
+    skips: list[Skip]
+
+
+def _laid_out(
+    model: ModelChoice,
+    dataset: DatasetChoice | GroupChoice,
+    tasks: Sequence[Task],
+    seeds: Sequence[int],
+    scored_with: Mapping[str, str],
+    limit_cells: int | None,
+) -> _Laid:
+    unfit = {task.name: groups.reason(model.spec, dataset, task, model.device) for task in tasks}
+    if not isinstance(dataset, GroupChoice) or not groups.own_space(model.spec):
+        return _of_one(model, dataset, tasks, unfit, seeds, scored_with, limit_cells)
+    fitting = [task for task in tasks if not unfit[task.name]]
+    laid = _Laid([], [], _skips(model, dataset, unfit, seeds))
+    seen = any(_seen(model.spec, one) for one in dataset.spec.datasets)
+    for seed in seeds if fitting else ():
+        # The very jobs that they are where a member is asked for alone, so that nothing is computed twice.
+        items = [(one, item(model.spec, one, "embed", limit_cells)) for one in dataset.members]
+        several = [job(model, one, "embed", shown, seed) for one, shown in items]
+        laid.jobs.extend(several)
+        name, members = dataset.spec.name, dataset.members
+        for task in fitting:
+            laid.scorings.append(groups.scoring(name, members, several, task, scored_with, seen=seen))
+    return laid
+
+
+def _of_one(
+    model: ModelChoice,
+    dataset: DatasetChoice | GroupChoice,
+    tasks: Sequence[Task],
+    unfit: Mapping[str, str],
+    seeds: Sequence[int],
+    scored_with: Mapping[str, str],
+    limit_cells: int | None,
+) -> _Laid:
+    """Lay out what is shown to a model in one file."""
+    laid = _Laid([], [], _skips(model, dataset, unfit, seeds))
+    one = dataset.stacked if isinstance(dataset, GroupChoice) else dataset
+    if one is None:
+        return laid
+    parts = dataset.spec.datasets if isinstance(dataset, GroupChoice) else (dataset.spec,)
+    seen = any(_seen(model.spec, part) for part in parts)
+    shared = _shared(model.spec, (task for task in tasks if not unfit[task.name]))
+    shown = {asked: item(model.spec, one, asked.verb, limit_cells, asked.split, asked.masked) for asked in shared}
+    for seed, (asked, fitting) in itertools.product(seeds, shared.items()):
+        found = job(model, one, asked.verb, shown[asked], seed)
+        laid.jobs.append(found)
+        laid.scorings.extend(scoring(found, one, task, scored_with, seen=seen) for task in fitting)
+    return laid
+
+
+def _seen(model: ModelSpec, dataset: DatasetSpec) -> bool:
+    """Tell whether a model was trained on a dataset, as its manifest or the catalogue says."""
+    return model.name in dataset.seen_by or dataset.name in model.trained_on
+
+
+class _Asked(NamedTuple):
+    """What tasks ask of a model, and of which cells."""
+
+    verb: Verb
+    split: str | None
+    masked: str
+    """The rule by which genes are masked in what it is shown, if it looks at such cells."""
+
+
+def _shared(model: ModelSpec, tasks: Iterable[Task]) -> dict[_Asked, list[Task]]:
     """Put together the tasks that score the same output: what they ask of a model, and of which cells, is the same."""
-    found: dict[tuple[Verb, str | None], list[Task]] = {}
+    found: dict[_Asked, list[Task]] = {}
     for task in tasks:
-        found.setdefault((task.verb, task.split), []).append(task)
+        masked = task.masked if model.verbs[task.verb].masked_genes else ""
+        found.setdefault(_Asked(task.verb, task.split, masked), []).append(task)
     return found
 
 
-def _skips(model: ModelChoice, dataset: DatasetChoice, unfit: Mapping[str, str], seed: int) -> list[Skip]:
-    fields = {"model": model.spec.name, "variant": model.variant, "dataset": dataset.spec.name, "seed": seed}
-    return [Skip(task=name, reason=reason, **fields) for name, reason in unfit.items() if reason]
-
-
-def job(model: ModelChoice, dataset: DatasetChoice, verb: Verb, shown: View | JobDataset, seed: int) -> Job:
-    """Name a job by a hash over everything that could change its output.
-
-    Parameters
-    ----------
-    shown
-        What the model sees of the dataset, if that is all there is to say.
-    """
-    about = shown if isinstance(shown, JobDataset) else JobDataset(name=dataset.spec.name, view=shown)
-    fields = {
-        "model": model.spec.name,
-        "model_version": model.spec.version,
-        "variant": model.variant,
-        "image": model.image,
-        "verb": verb,
-        "params": model.params,
-        "seed": seed,
-        "contract": CONTRACT_VERSION,
-        "weights": model.weights,
-        "device": model.device,
-        "allow": list(model.allow),
-    }
-    asked = [about.level] if about.level else []  # only then, so that the ids of all other jobs stay what they were
-    job_id = identity({**fields, "items": [[about.name, *(one.id for one in about.views), *asked]]})
-    return Job(id=job_id, datasets=(about,), changed=model.changed, **fields)
-
-
-def scoring(
-    job: Job, choice: DatasetChoice, task: Task, scored_with: Mapping[str, str], *, seen: bool = False
-) -> Scoring:
-    """Name a scoring by a hash over everything that could change its numbers."""
-    name = choice.spec.name
-    shown = next(one.view for one in job.datasets if one.name == name)
-    roles = showing.read(tuple(shown.obs), choice, task)
-    fields = {"job": job.id, "task": task.name, "task_version": task.version, "roles": roles, "seed": job.seed}
-    fields |= {"dataset": name, "scored_with": dict(scored_with)}
-    return Scoring(
-        id=identity(fields),
-        model=job.model,
-        variant=job.variant,
-        seen=seen,
-        limit_cells=shown.rows.limit if shown.rows else None,
-        split=shown.rows.split if shown.rows else None,
-        **fields,
-    )
+def _skips(
+    model: ModelChoice, dataset: DatasetChoice | GroupChoice, unfit: Mapping[str, str], seeds: Sequence[int]
+) -> list[Skip]:
+    fields = {"model": model.spec.name, "variant": model.variant, "dataset": dataset.spec.name}
+    reasons = {name: reason for name, reason in unfit.items() if reason}
+    return [Skip(task=name, reason=reason, seed=seed, **fields) for seed in seeds for name, reason in reasons.items()]
 
 
 def controls(
@@ -192,63 +202,45 @@ def controls(
     items = {(job.id, one.name): one for job in jobs for one in job.datasets}
     found: dict[str, Control] = {}
     for one in scorings:
-        task, shown = tasks[one.task], items[one.job, one.dataset]
+        parts = [(part.job, part.dataset) for part in one.parts] or [(one.job, one.dataset)]
+        task, shown = tasks[one.task], [items[part] for part in parts]
         for kind, drawn in itertools.product(task.controls, range(CHANCES)):
             if kind == "negative" or not drawn:
                 made = _control(one, kind, one.seed + drawn, shown, scored_with)
-                found[made.scoring.id] = made
+                found.setdefault(made.scoring.id, made)
     return tuple(found.values())
 
 
 def _control(
-    like: Scoring, kind: Literal["positive", "negative"], drawn: int, item: JobDataset, scored_with: Mapping[str, str]
+    like: Scoring,
+    kind: Literal["positive", "negative"],
+    drawn: int,
+    items: Sequence[JobDataset],
+    scored_with: Mapping[str, str],
 ) -> Control:
     """Score a control as a model's output is scored."""
-    shown = item.view
+    item = items[0]
     same: dict[str, Any] = like.model_dump(include={"dataset", "task", "task_version", "roles"})
     same |= {"seed": like.seed, "scored_with": dict(scored_with), "control": kind, "control_seed": drawn}
-    cells = shown.rows.model_dump(mode="json") if shown.rows else None
     # Genes too are part of the truth of a prediction, and models may differ in how they are named.
     truth = {"truth": item.held_out.id} if item.held_out else {}
-    id = identity({**same, "sha256": shown.sha256, "cells": cells, **truth})
-    more: dict[str, Any] = {"limit_cells": like.limit_cells, "split": like.split}
+    if item.level == "means":  # then the controls are means, too
+        truth["level"] = item.level
+    id = identity({**same, **_cells(items), **truth})
+    more: dict[str, Any] = {"limit_cells": like.limit_cells, "split": like.split, "parts": like.parts}
     scoring = Scoring(id=id, job="", model=kind, variant="default", **same, **more)
-    return Control(scoring=scoring, view=shown.model_copy(update={"obs": {}}), item=item if item.held_out else None)
+    views = [one.view.model_copy(update={"obs": {}}) for one in items]
+    return Control(scoring=scoring, view=views[0], others=tuple(views[1:]), item=item if item.held_out else None)
 
 
-def place(job: Job) -> str:
-    """Name a job by what was asked for, whatever it is computed from: the same after its model was mended."""
-    asked: list[Any] = [job.model, job.variant, job.params, job.seed]
-    rows = {one.name: one.view.rows or Rows() for one in job.datasets}
-    asked.append([[name, one.limit] for name, one in rows.items()])
-    if splits := {name: one.split.model_dump(mode="json") for name, one in rows.items() if one.split}:
-        asked.append(splits)  # only then, so that the places of all other jobs stay what they were
-    return identity(asked)
+def _cells(items: Sequence[JobDataset]) -> dict[str, Any]:
+    """Say which cells: the same of a group, whether its members are shown one by one or together."""
+    stack = items[0].stack
+    if len(items) == 1 and not stack:
+        return _some(items[0].view)
+    views = [one.view for one in stack.members] if stack else [one.view for one in items]
+    return {"members": [_some(one) for one in views]}
 
 
-def fields_of(job: Job) -> dict[str, str]:
-    """Spell out what a job's id is made of, one line a field: two jobs with one id agree in all of them."""
-    raw: dict[str, Any] = job.model_dump(mode="json", exclude={"id", "changed", "datasets"})
-    raw["params"] = dict(raw["params"])
-    for one in job.datasets:
-        raw[f"dataset {one.name}"] = one.view.model_dump(mode="json")
-        for name, more in (("training", one.training), ("held_out", one.held_out)):
-            if more:  # the rest is as in the view
-                raw[f"{name} of {one.name}"] = more.model_dump(mode="json", include={"obs", "rows"})
-        if one.level:
-            raw[f"level of {one.name}"] = one.level
-    return dict(_flat("", raw))
-
-
-def scoring_fields(scoring: Scoring) -> dict[str, str]:
-    """Spell out what a scoring's id is made of, beside the job's id and the versions of the libraries that score."""
-    raw = scoring.model_dump(mode="json", include={"task", "task_version", "roles", "seed", "scored_with"})
-    return dict(_flat("", raw))
-
-
-def _flat(prefix: str, value: Any) -> Iterable[tuple[str, str]]:
-    if isinstance(value, dict) and value:
-        for name, below in value.items():
-            yield from _flat(f"{prefix}.{name}" if prefix else name, below)
-    elif value not in ({}, [], "", None):
-        yield prefix, ", ".join(map(str, value)) if isinstance(value, list) else str(value)
+def _some(view: View) -> dict[str, Any]:
+    return {"sha256": view.sha256, "cells": view.rows.model_dump(mode="json") if view.rows else None}

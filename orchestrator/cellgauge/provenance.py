@@ -2,11 +2,16 @@
 
 import functools
 import hashlib
+from contextlib import suppress
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 import cellgauge
 import cellgauge_model
 import cellgauge_tasks
+
+LIBRARIES = ("numpy", "scipy", "scikit-learn", "igraph", "numba")
+"""That score: another version may give another number."""
 
 
 @functools.cache
@@ -19,3 +24,13 @@ def code() -> str:
             content = path.read_bytes()
             digest.update(f"{package.__name__}/{path.relative_to(top)}\0{len(content)}\0".encode() + content)
     return digest.hexdigest()[:16]
+
+
+@functools.cache
+def versions() -> dict[str, str]:
+    """Versions of the libraries that score, found without importing them."""
+    found = {}
+    for name in LIBRARIES:
+        with suppress(PackageNotFoundError):
+            found[name] = version(name)
+    return found

@@ -9,7 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from cellgauge import execute, images, outputs, perturbed, score
+from cellgauge import execute, images, outputs, perturbed, score, supplies
 from cellgauge.data import check, fetch, view, weights
 from cellgauge.data.cache import Cache
 from cellgauge.engines import Cancel, Engine
@@ -91,7 +91,9 @@ def reproduce(
         raise UsageError(f"it ran from {job.image}, and here is {runnable.digest}", hint)
     if weights.digest(weights.of(model, job.variant)) != job.weights:
         raise UsageError(f"the weights of {model.spec.name} are others than those of the job")
-    datasets = {name: _same(spec, record, cache) for name, spec in specs.items()}
+    files = {name: _same(spec, record, cache) for name, spec in specs.items()}
+    every = {**files, **supplies.stacks([job], files, cache)}
+    datasets = {one.name: every[one.name] for one in job.datasets}
     pantry = Pantry([job], {job.model: model}, datasets, engine, store, cache, cancel)
     limits = Changes(**record.limits.model_dump()) if record.limits else Changes()
     try:
@@ -115,7 +117,9 @@ def _there(image: str) -> bool:
 
 def _same(spec: DatasetSpec, record: RunRecord, cache: Cache) -> Dataset:
     path, digest, stamp = fetch.fetch(spec, cache)
-    wanted = next(one.view.sha256 for one in record.job.datasets if one.name == spec.name)
+    views = {one.name: one.view for one in record.job.datasets}
+    views |= {part.name: part.view for one in record.job.datasets if one.stack for part in one.stack.members}
+    wanted = views[spec.name].sha256
     if digest != wanted:
         hint = "Name the catalogue that has the right one with --catalog."
         raise UsageError(f"dataset '{spec.name}' is another file than that of the job: {digest}, not {wanted}", hint)

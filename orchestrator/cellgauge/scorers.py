@@ -14,6 +14,8 @@ from multiprocessing.process import BaseProcess
 from queue import SimpleQueue
 from typing import Any
 
+from cellgauge import accelerator
+
 DIED = "the scoring process died; the kernel kills the largest where memory runs out"
 STOPPED = "stopped on request"
 
@@ -27,8 +29,8 @@ class Scorers:
     one at a time, and the one at which it happens again is given up.
     """
 
-    def __init__(self, workers: int) -> None:
-        self._workers = workers
+    def __init__(self, workers: int, device: str = accelerator.HERE) -> None:
+        self._workers, self._device = workers, device
         self._pool: Executor | None = None
         self._alone: Executor | None = None
         self._suspects: deque[tuple[Callable[[], Any], Then]] = deque()
@@ -41,6 +43,7 @@ class Scorers:
 
     def submit(self, function: Callable[[], Any], then: Then) -> None:
         """Call `function` in a process, and `then(value, "")` or `then(None, reason)` in some thread of this one."""
+        function = functools.partial(accelerator.on, self._device, function)
         with self._lock:
             if self._others is None:
                 self._others = set(multiprocessing.active_children())
@@ -111,12 +114,12 @@ class Scorers:
 class Here(Scorers):
     """Runs functions in this very process, at once: for so little that starting another would take longer."""
 
-    def __init__(self) -> None:
-        super().__init__(1)
+    def __init__(self, device: str = accelerator.HERE) -> None:
+        super().__init__(1, device)
 
     def submit(self, function: Callable[[], Any], then: Then) -> None:
         try:
-            value = function()
+            value = accelerator.on(self._device, function)
         except Exception as problem:
             then(None, f"{type(problem).__name__}: {problem}")
         else:

@@ -54,6 +54,8 @@ class Settings(BaseSettings):
     """Further attempts at a job after an infrastructure fault."""
     scorers: int = Field(default_factory=lambda: max(1, cpus() // 2), ge=1)
     """Processes that score while models run."""
+    score_device: str = "cpu"
+    """Where all pairs of cells are compared: `cpu`, or a GPU as torch, an extra, names it: `cuda`, `cuda:1`."""
     base_image: str = "python:3.11-slim"
     """What model images are built on."""
     build_network: str = ""

@@ -16,6 +16,7 @@ from cellgauge.specs import (
     Rows,
     Spec,
     Split,
+    Stack,
     Verb,
     View,
 )
@@ -42,11 +43,13 @@ class DatasetChoice(Spec):
     """Roles that name cells rather than groups of them."""
     held_out: dict[str, HeldOut] = {}
     """Split → which conditions it holds out; of those that were looked at."""
+    stack: Stack | None = None
+    """What it is made of, if it is several made one."""
 
     @classmethod
     def of(cls, dataset: Dataset, tasks: Iterable[Task] = ()) -> "DatasetChoice":
         """Take what the plan needs of a checked dataset, for some tasks."""
-        known = {"n_cells": dataset.n_cells, "tells": dataset.tells, "ids": dataset.ids}
+        known = {"n_cells": dataset.n_cells, "tells": dataset.tells, "ids": dataset.ids, "stack": dataset.stack}
         held = {
             task.split or "": conditions.held_out(dataset, _split(dataset.spec, task.split or "", task.verb))
             for task in tasks
@@ -62,8 +65,8 @@ def why_not(model: ModelSpec, choice: DatasetChoice, task: Task, device: str = "
         return "the model needs a GPU, and it was asked to run without one"
     if task.verb not in model.verbs:
         return f"the task scores '{task.verb}', the model can only {' and '.join(model.verbs)}"
-    if "any" not in model.organisms and dataset.organism not in model.organisms:
-        return f"the model knows {', '.join(model.organisms)}, the dataset is of {dataset.organism}"
+    if reason := _foreign(model, choice) or uncompared(choice.stack, task):
+        return reason
     if model.gene_ids not in ("any", dataset.gene_ids, *dataset.gene_columns) and not genes.known(dataset.organism):
         lacks = f"the dataset has {dataset.gene_ids} ids, and there is no table for {dataset.organism}"
         return f"the model needs {model.gene_ids} gene ids, {lacks}"
@@ -77,6 +80,27 @@ def why_not(model: ModelSpec, choice: DatasetChoice, task: Task, device: str = "
     if task.verb == "predict" and (reason := _undefined(dataset, task) or _beyond(model, choice, task)):
         return reason
     return leak(model.obs_roles, choice, hidden(task))
+
+
+def _foreign(model: ModelSpec, choice: DatasetChoice) -> str:
+    """Say which organism a model does not know, or nothing."""
+    if "any" in model.organisms:
+        return ""
+    known, stack = ", ".join(model.organisms), choice.stack
+    for one in stack.members if stack else ():
+        if one.view.organism not in model.organisms:
+            return f"member {one.name}: the model knows {known}, the dataset is of {one.view.organism}"
+    if choice.spec.organism not in model.organisms:
+        return f"the model knows {known}, the dataset is of {choice.spec.organism}"
+    return ""
+
+
+def uncompared(stack: Stack | None, task: Task) -> str:
+    """Say why a task does not apply to several datasets as one, or nothing."""
+    if stack and "organism" not in task.roles:
+        members = ", ".join(one.name for one in stack.members)
+        return f"the task compares no organisms, so ask for the members of the group: {members}"
+    return ""
 
 
 def _undefined(dataset: DatasetSpec, task: Task) -> str:
@@ -113,6 +137,8 @@ def unfit(job: Job, choice: DatasetChoice, task: Task) -> str:
     spec = choice.spec
     item = next(one for one in job.datasets if one.name == spec.name)
     view = item.view
+    if reason := uncompared(choice.stack, task):
+        return reason
     if task.verb != job.verb:
         return f"the task scores '{task.verb}', and this is the output of '{job.verb}'"
     if choice.sha256 != view.sha256:
@@ -124,6 +150,8 @@ def unfit(job: Job, choice: DatasetChoice, task: Task) -> str:
     sees = tuple(view.obs)
     if unknown := [role for role in sees if spec.obs.get(role) != view.obs[role]]:
         return f"the model saw {', '.join(unknown)}, which the catalogue says otherwise now"
+    if item.masked and item.masked != task.masked:
+        return "the model was shown cells of what it predicted, but for some genes, and the task scores all genes"
     if item.held_out and item.held_out.obs != _told(spec):
         return "the catalogue says otherwise now of the conditions that the model was asked for"
     return leak(sees, choice, hidden(task))
@@ -207,12 +235,23 @@ def view(model: ModelSpec, choice: DatasetChoice, limit_cells: int | None = None
 
 
 def item(
-    model: ModelSpec, choice: DatasetChoice, verb: Verb, limit_cells: int | None = None, split: str | None = None
+    model: ModelSpec,
+    choice: DatasetChoice,
+    verb: Verb,
+    limit_cells: int | None = None,
+    split: str | None = None,
+    masked: str = "",
 ) -> JobDataset:
-    """Decide what of a dataset a job is about: what its model sees and, if it predicts, what it is asked for."""
+    """Decide what of a dataset a job is about: what its model sees and, if it predicts, what it is asked for.
+
+    Parameters
+    ----------
+    masked
+        The rule by which genes are masked in the cells held out, of which it sees the rest; empty: it sees none.
+    """
     spec = choice.spec
     if verb == "embed":
-        return JobDataset(name=spec.name, view=view(model, choice, limit_cells, split))
+        return JobDataset(name=spec.name, view=view(model, choice, limit_cells, split), stack=choice.stack)
     seen = view(model, choice)
     rows = _rows(choice, limit_cells, split or "", verb) or Rows()
     controls = rows.model_copy(update={"only": {"perturbation": (spec.control or "",)}})
@@ -223,6 +262,7 @@ def item(
         training=seen.model_copy(update={"rows": rows, "obs": {**seen.obs, **trained}}),
         held_out=seen.model_copy(update={"rows": rows.model_copy(update={"held_out": True}), "obs": _told(spec)}),
         level=model.verbs["predict"].rows,
+        masked=masked,
     )
 
 
@@ -232,8 +272,15 @@ def _told(spec: DatasetSpec) -> dict[str, Columns]:
     return {conditions.ROLE: spec.obs["perturbation"], **details}
 
 
+def limited(choice: DatasetChoice, limit_cells: int | None) -> Rows | None:
+    """Say which cells of a dataset are taken where there is a limit to their number."""
+    return _rows(choice, limit_cells, None)
+
+
 def _rows(choice: DatasetChoice, limit_cells: int | None, split: str | None, verb: Verb = "embed") -> Rows | None:
     spec = choice.spec
+    if choice.stack:
+        limit_cells = None  # each member is limited by itself
     limited = limit_cells is not None and (choice.n_cells is None or limit_cells < choice.n_cells)
     held = _split(spec, split, verb) if split is not None else None
     if not limited and held is None:

@@ -5,6 +5,7 @@
     jobs/<first two>/<job id>/   input/request.json  output/<item>/…  log.txt  attempts/…  record.json
     jobs/.<job id>~<owner>~…/    a job that runs
     scores/<first two>/<scoring id>.json     and its small arrays beside it: .<first of their checksum>.npz
+                                             or, of a task that failed, where: .txt
     runs/<run id>.json           and what happened in it: .events.jsonl; what a detached one says: .log
     environments/<hash>.txt      what is installed where models ran
     history.jsonl                how long jobs took
@@ -12,41 +13,34 @@
 Everything is written beside its place and renamed into it, so a reader sees all of a thing or nothing.
 """
 
-import hashlib
 import secrets
 import stat
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING
 
-from filelock import FileLock
-from pydantic import BaseModel, ValidationError
-
-from cellgauge import arrays, attempts, disk, environments, owner
+from cellgauge import attempts, disk, environments, owner
 from cellgauge.attempts import RECORD
 from cellgauge.disk import explained
 from cellgauge.errors import StorageError
 from cellgauge.history import History, note
-from cellgauge.specs import REUSABLE, Run, RunRecord, Scoring, TaskResult
+from cellgauge.scores import REPLICATES as REPLICATES
+from cellgauge.scores import Scores, read
+from cellgauge.specs import REUSABLE, Run, RunRecord
 from cellgauge_model.contract import CELLS, EMBEDDING, PREDICTION, write_atomically
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
+    pass
 
-M = TypeVar("M", bound=BaseModel)
-REPLICATES = "replicates/"
-"""Before a score's number among its result's: the name of its replicates among the arrays."""
 ASIDE = ".aside"
 HISTORY = "history.jsonl"
 
 
 @dataclass(frozen=True)
-class Store:
+class Store(Scores):
     """A results folder."""
-
-    root: Path
 
     def prepare(self) -> None:
         """Make the folder and try to write into it, before any work is done.
@@ -66,14 +60,6 @@ class Store:
                 write_atomically(probe, "x" * 4096)
             finally:
                 probe.unlink(missing_ok=True)
-
-    def _make(self, folder: Path) -> None:
-        """Make a folder that those may write who may write the results folder."""
-        try:
-            folder.mkdir()
-            folder.chmod(self.root.stat().st_mode & 0o2777)
-        except FileExistsError:
-            pass
 
     def job_folder(self, job_id: str) -> Path:
         return self.root / "jobs" / job_id[:2] / job_id
@@ -128,9 +114,6 @@ class Store:
                     folder.rename(place)
         return record
 
-    def _locked(self, kind: str = "jobs") -> FileLock:
-        return FileLock(self.root / kind / ".lock", mode=0o666)  # of a results folder that several users share
-
     @contextmanager
     def _aside(self, place: Path) -> Iterator[None]:
         """Make room for a folder, since one that is not empty cannot be renamed over."""
@@ -167,7 +150,7 @@ class Store:
         return found
 
     def record(self, job_id: str) -> RunRecord | None:
-        return _read(self.job_folder(job_id) / RECORD, RunRecord)
+        return read(self.job_folder(job_id) / RECORD, RunRecord)
 
     def intact(self, job_id: str) -> RunRecord | None:
         """Read a job's record; None also where it is damaged, since it is computed again then."""
@@ -183,71 +166,6 @@ class Store:
         folder = self.job_folder(record.job.id) / "output"
         names = (EMBEDDING, CELLS) if record.job.verb == "embed" else (PREDICTION,)
         return all((folder / item.name / name).exists() for item in record.items for name in names)
-
-    def _score_file(self, scoring_id: str) -> Path:
-        return self.root / "scores" / scoring_id[:2] / f"{scoring_id}.json"
-
-    def keep_result(self, result: TaskResult, small: "Mapping[str, NDArray[Any]] | None" = None) -> TaskResult:
-        """Write a result, and the small arrays that belong to it beside it; give it with their checksum in it."""
-        path = self._score_file(result.scoring.id)
-        content = arrays.pack(small) if small else b""
-        result = result.model_copy(update={"arrays": hashlib.sha256(content).hexdigest() if content else ""})
-        beside = self._arrays_file(result)
-        with explained(path):
-            self._make(path.parent)
-            with self._locked("scores"):  # or one of two writers would remove the other's arrays as old ones
-                if content:
-                    arrays.write(beside, content)
-                write_atomically(path, result.model_dump_json(indent=2))
-                for old in path.parent.glob(f"{path.stem}.*.npz"):
-                    if old != beside:
-                        old.unlink(missing_ok=True)
-        return result
-
-    def _arrays_file(self, result: TaskResult) -> Path:
-        return self._score_file(result.scoring.id).with_suffix(f".{result.arrays[:12]}.npz")
-
-    def arrays(self, result: TaskResult, wanted: Collection[str] | None = None) -> "dict[str, NDArray[Any]]":
-        """Read the small arrays of a result, by name; nothing where they are gone, or not those that were kept."""
-        try:
-            content = self._arrays_file(result).read_bytes() if result.arrays else b""
-            if content and hashlib.sha256(content).hexdigest() == result.arrays:
-                return arrays.unpack(content, wanted)
-        except (OSError, ValueError):
-            pass
-        return {}
-
-    def replicates(self, result: TaskResult, number: int) -> "NDArray[Any] | None":
-        """Read what a score of a result is on each of its resamples; None where that is not kept."""
-        name = f"{REPLICATES}{number}"
-        return self.arrays(result, [name]).get(name)
-
-    def result(self, scoring_id: str) -> TaskResult | None:
-        return _read(self._score_file(scoring_id), TaskResult)
-
-    def intact_result(self, scoring_id: str) -> TaskResult | None:
-        """Read a result; None also where it is damaged, since it is computed again then."""
-        try:
-            return self.result(scoring_id)
-        except StorageError:
-            return None
-
-    def score_of(self, scoring: Scoring, record: RunRecord) -> TaskResult | None:
-        """Read a result, if it is of the very output that a record tells of: a job that ran twice may have given two.
-
-        One that failed before it was scored is of no output, and comes back too.
-        """
-        result = self.intact_result(scoring.id)
-        if result is None or result.output == record.output_of(scoring.dataset):
-            return result
-        return None if result.output or result.state in REUSABLE else result
-
-    def results(self) -> Iterator[TaskResult]:
-        """Every result that can be read."""
-        for path in sorted((self.root / "scores").glob("[!.]*/[!.]*.json")):
-            result = self.intact_result(path.stem)
-            if result is not None:
-                yield result
 
     def packages(self, image: str, ask: Callable[[str], Sequence[str]]) -> str:
         """Keep what is installed in an image, each list once, and return the hash that names the list.
@@ -278,7 +196,7 @@ class Store:
         return path
 
     def run(self, run_id: str) -> Run | None:
-        return _read(self.root / "runs" / f"{run_id}.json", Run)
+        return read(self.root / "runs" / f"{run_id}.json", Run)
 
     def run_ids(self) -> list[str]:
         """Every run's id, oldest first."""
@@ -296,23 +214,6 @@ class Store:
 
     def job_ids(self) -> list[str]:
         return sorted(path.parent.name for path in (self.root / "jobs").glob(f"[!.]*/[!.]*/{RECORD}"))
-
-
-def _read(path: Path, kind: type[M]) -> M | None:
-    try:
-        content = path.read_bytes()
-    except FileNotFoundError:
-        return None
-    except OSError as problem:
-        raise StorageError(f"{path}: {problem.strerror}", "Check the folder's permissions.") from problem
-    try:
-        return kind.model_validate_json(content)
-    except ValidationError as problem:
-        reason = problem.errors()[0]
-        raise StorageError(
-            f"{path} is damaged or of another version: {'.'.join(map(str, reason['loc']))}: {reason['msg']}",
-            "Delete it to have it computed again.",
-        ) from problem
 
 
 def now_utc() -> str:

@@ -9,6 +9,7 @@ from pydantic import BaseModel, ValidationError
 
 from cellgauge.errors import CatalogError
 from cellgauge.specs.base import LATIN, NAME, SLOT
+from cellgauge.specs.datasets import GROUP, SINGLE, DatasetEntry
 
 PATTERNS = {
     NAME: "is no name: letters, digits, '.', '_' and '-' only, 64 at most",
@@ -103,7 +104,8 @@ def _misfits(problem: ValidationError) -> Iterator[tuple[Loc, Any]]:
         loc = error["loc"]
         choices = {place for place in range(len(loc)) if loc[:place] in lists}
         if all(str(loc[place]).startswith("tuple[") == lists[loc[:place]] for place in choices):
-            kept = (part for place, part in enumerate(loc) if place not in choices and part != "[key]")
+            unsaid = ("[key]", GROUP, SINGLE)
+            kept = (part for place, part in enumerate(loc) if place not in choices and part not in unsaid)
             yield tuple(kept), error
 
 
@@ -127,6 +129,8 @@ def _say(error: Any, written: yaml.Node | None) -> str:
     match error["type"]:
         case "missing":
             return "this field is required"
+        case "extra_forbidden" if GROUP in error["loc"] and error["loc"][-1] in DatasetEntry.model_fields:
+            return "does not go with members: each of them says it for itself"
         case "extra_forbidden":
             return "there is no such field"
         case "model_type" | "dict_type" | "model_attributes_type":
@@ -136,6 +140,8 @@ def _say(error: Any, written: yaml.Node | None) -> str:
             return f'needs text; put it in quotes: "{as_written}"' if as_written not in ("", None) else "needs text"
         case "int_parsing" | "int_type" | "float_parsing":
             return "needs a number, without a unit or anything else"
+        case "too_short":
+            return f"needs {error['ctx']['min_length']} at least, and has {error['ctx']['actual_length']}"
         case "tuple_type":
             return f"needs a list: [{error['input']}]"
         case "string_pattern_mismatch" if error["ctx"]["pattern"] in PATTERNS:

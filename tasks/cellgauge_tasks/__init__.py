@@ -6,14 +6,16 @@
     clustering.score(embedding, adata.obs)
 """
 
-from cellgauge_tasks._base import Interval, NotApplicable, Score, Scores, Task
+from cellgauge_tasks._base import Caveat, Interval, NotApplicable, Score, Scores, Task
 from cellgauge_tasks._controls import chance, truth
-from cellgauge_tasks._find import find
-from cellgauge_tasks._input import cells, several
+from cellgauge_tasks._find import Broken, find, look, package
+from cellgauge_tasks._input import cells, missing, several
 from cellgauge_tasks._resample import Resamples
 from cellgauge_tasks._space import Space
 
 __all__ = [
+    "Broken",
+    "Caveat",
     "Interval",
     "NotApplicable",
     "Resamples",
@@ -24,6 +26,9 @@ __all__ = [
     "cells",
     "chance",
     "find",
+    "look",
+    "missing",
+    "package",
     "several",
     "truth",
 ]

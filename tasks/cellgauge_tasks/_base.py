@@ -86,6 +86,15 @@ class Task:
     """`expect(space, obs)` tells a `Space` what `score` will ask of it, so that several tasks share one pass."""
     controls: Mapping[Literal["positive", "negative"], Control] = field(default_factory=dict)
     """Inputs that no model beats, and none should stay below: the truth itself, and chance."""
+    facts: tuple[str, ...] = ()
+    """Those of its scores' params that only tell what a number came of (`n_conditions`), and not which metric it is."""
+    masked: str = ""
+    """With `predict`: the name and version of the rule by which some genes of the conditions held out are masked. A
+    model that can is shown the cells held out, too, in which these genes are 0. There is one rule, `protocols.RULE`."""
+
+
+class Caveat(UserWarning):
+    """Without knowing this nobody should read the numbers of a result: a table marks all of them."""
 
 
 class NotApplicable(Exception):

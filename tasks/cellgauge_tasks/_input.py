@@ -11,6 +11,9 @@ from numpy.typing import ArrayLike
 from cellgauge_tasks._base import Embedding, Labels, NotApplicable
 from cellgauge_tasks._space import Space
 
+MISSING = ("", "nan", "NaN", "NAN", "None", "none", "<NA>", "NA", "N/A", "n/a", "null", "NULL")
+"""Texts by which programs write that there is no value. They count as labels, since one may be meant, and are told."""
+
 
 def cells(
     embedding: Any, obs: Mapping[str, ArrayLike], *roles: str, optional: Sequence[str] = ()
@@ -22,7 +25,8 @@ def cells(
     embedding
         Shape (cells, dimensions), or a `Space`; a sparse matrix becomes dense.
     obs
-        Columns by role, each of shape (cells,). None and NaN mean that a cell has no value.
+        Columns by role, each of shape (cells,). None and NaN mean that a cell has no value; a text that reads so is a
+        label like any other, and is warned of.
     roles
         The columns that are needed.
     optional
@@ -46,6 +50,12 @@ def cells(
     known = np.logical_and.reduce([one.notna().to_numpy() for one in columns.values()], axis=0)
     if columns and not known.any():
         raise NotApplicable(f"no cell has a value of {' and '.join(roles)}")
+    for role, one in columns.items():
+        if counts := missing(one):
+            told = " and ".join(f"'{text}' for {count}" for text, count in counts.items())
+            warnings.warn(
+                f"{role} is {told} of {len(one)} cells, which count as labels: make NaN of them", stacklevel=3
+            )
     found = {role: one[known].astype(str).to_numpy(dtype=str) for role, one in columns.items()}
     for role in optional:
         if role not in obs:
@@ -56,6 +66,19 @@ def cells(
         elif one.notna().any():
             warnings.warn(f"{role} is left out: {int(one.isna().sum())} of {len(one)} cells have none", stacklevel=3)
     return space.among(known), found
+
+
+def missing(column: "pd.Series[Any]", but: str | None = None) -> dict[str, int]:
+    """Count the cells of a column whose text reads like no value: those texts that occur, and how often.
+
+    Parameters
+    ----------
+    but
+        One that is meant: the control of a perturbation, perhaps.
+    """
+    texts = column[column.isin([one for one in MISSING if one != but])]
+    counts = {one: int((texts == one).sum()) for one in MISSING}
+    return {one: count for one, count in counts.items() if count}
 
 
 def _in_order(embedding: Any, obs: Any) -> None:

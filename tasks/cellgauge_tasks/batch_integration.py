@@ -34,6 +34,7 @@ def score(
     _ask(space, labels, batches)
     tally = Tally(len(space), Resamples(len(space), seed=seed, donors=known.get("donor")))
     tally.scores.details["labels"] = codes(labels)[1]
+    mixing.mind_chance(space, labels, tally.draws)
     _mixed(tally, space, labels, batches)
     tally.weigh("pcr_batch", lambda: regression.variance(space, batches).explained, lower=True)
     if unintegrated is not None:
@@ -98,7 +99,7 @@ def _ask(space: Space, labels: Labels, batches: Labels) -> None:
 
 TASK = Task(
     name="batch_integration",
-    version="1",
+    version="2",
     title="Are the batches of one cell type mixed, and the types still apart?",
     roles=ROLES,
     optional=("donor",),

@@ -29,6 +29,7 @@ def score(embedding: Any, obs: Mapping[str, ArrayLike], *, seed: int = 42) -> Sc
     _ask(space, labels, species)
     tally = Tally(len(space), Resamples(len(space), seed=seed, donors=donors_apart(known)))
     tally.scores.details["labels"] = codes(labels)[1]
+    mixing.mind_chance(space, labels, tally.draws, "species")
     k = mixing.neighborhood(len(space))
     tally.add("entropy_per_cell", lambda: mixing.entropies(space, species, k), k=k)
     tally.add("neighbor_entropy", lambda: mixing.entropies(space, species, k, itself=False), k=k)

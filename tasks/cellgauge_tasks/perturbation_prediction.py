@@ -10,7 +10,7 @@ from cellgauge_tasks._base import Control, Scores, Task
 from cellgauge_tasks.metrics.perturbation import Perturbed, controls
 from cellgauge_tasks.metrics.perturbation.comparison import Comparison
 from cellgauge_tasks.metrics.perturbation.suite import measure
-from cellgauge_tasks.metrics.perturbation.summary import summary
+from cellgauge_tasks.metrics.perturbation.summary import FACTS, summary
 
 Mask = NDArray[np.bool_]
 
@@ -56,6 +56,7 @@ def score(
         "prediction": found.prediction.level,
         "means_of": "pooled counts" if found.pooled else "log1p",
         "scaled_to": found.total,
+        "n_genes": len(found.truth.genes),
     }
     measured, correlated = measure(found, held_out_genes, seed=seed)
     n_cells = int(found.truth.counts[1:].sum())
@@ -64,7 +65,7 @@ def score(
 
 TASK = Task(
     name="perturbation_prediction",
-    version="1",
+    version="2",
     title="Does a model foresee what perturbations that it has not seen do to expression?",
     roles=("perturbation",),
     score=score,
@@ -79,4 +80,5 @@ TASK = Task(
     split="conditions",
     shown=("perturbation",),
     controls={"positive": cast(Control, controls.drawn_again), "negative": cast(Control, controls.no_change)},
+    facts=FACTS,
 )

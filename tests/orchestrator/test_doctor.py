@@ -126,6 +126,8 @@ JUDGED = {
     "lingers": (host.logout({"KillUserProcesses": "yes"}, "ana", True), "ok", ""),
     "root": (host.logout({"KillUserProcesses": "yes"}, "root", False), "ok", ""),
     "others": (host.logout({"KillUserProcesses": "yes", "KillOnlyUsers": "bob"}, "ana", False), "ok", ""),
+    "tasks": (host.tasks(["a", "b"], []), "ok", "all 2 can be had"),
+    "broken task": (host.tasks(["a"], ["the task 'b' of x 1.0"]), "warning", "the task 'b' of x 1.0"),
     "packages": (host.installed({"numpy": "2.4.6"}), "ok", "numpy 2.4.6"),
     "missing": (host.installed({"numpy": ""}), "problem", "numpy is missing"),
 }  # fmt: skip

@@ -180,8 +180,7 @@ class TestOrder:
 def test_it_is_kept_as_an_output_once_and_can_be_read_again(made_dataset, store, made):
     from cellgauge import results
 
-    first = elsewhere.keep(VALUES, "mine", made_dataset, store, seed=1, run="r1", told="as they came")
-    assert first.items[0].warnings == ("as they came",)
+    first = elsewhere.keep(VALUES, "mine", made_dataset, store, seed=1, run="r1")
     again = elsewhere.keep(VALUES, "mine", made_dataset, store, seed=1, run="r2")
     assert (again.run, again.job) == ("r1", first.job)
     assert (first.engine, first.state, store.whole(first)) == ("elsewhere", "ok", True)

@@ -2,6 +2,8 @@
 
 import csv
 import io
+import re
+import warnings
 
 import numpy as np
 import pytest
@@ -9,10 +11,10 @@ from rich.console import Console
 
 from cellgauge import named
 from cellgauge.errors import UsageError
-from cellgauge.report import document, sheet, table, versus
+from cellgauge.report import document, pairs, sheet, table, versus
 from cellgauge.report.document import Document, Entry, Number
 from cellgauge.specs import Run
-from cellgauge_tasks import Resamples, Score, Task
+from cellgauge_tasks import Caveat, Resamples, Score, Task
 from lab import Lab
 
 
@@ -21,14 +23,8 @@ def number(value, **fields):
 
 
 def entry(model, *scores, task="t", state="ok", **fields):
-    return Entry(
-        **{"variant": "default", "dataset": "d", "seed": 1},
-        model=model,
-        task=task,
-        state=state,
-        scores=scores,
-        **fields,
-    )
+    raw = {"variant": "default", "dataset": "d", "seed": 1, **fields}
+    return Entry(model=model, task=task, state=state, scores=scores, **raw)
 
 
 def made(*entries, **fields):
@@ -60,15 +56,51 @@ class TestRoom:
         assert max(map(len, text.splitlines())) <= width
 
     def test_tasks_that_do_not_fit_side_by_side_stand_below_each_other(self):
-        names = [f"task_number_{n}" for n in range(5)]
+        names = [f"task_{n}" for n in range(5)]
         found = made(*(entry("mine", number(0.5, **SPAN), task=name) for name in names))
         tasks = {name: a_task(name) for name in names}
-        wide, narrow = shown(found, 200, **tasks), shown(found, 60, **tasks)
+        wide, narrow = shown(found, 200, **tasks), shown(found, 44, **tasks)
         assert wide.count(" model ") == 1
         assert narrow.count(" model ") > 1
         for name in names:
             assert narrow.count(name.replace("_", " ")) == 1
         assert narrow.count("±0.025") + narrow.count("[0.480") == 5
+
+    LONG = ("geneformer_v2_104M_CLcancer_finetuned_2024", "transcriptformer_tf-metazoa_444M_averaged", "pca")
+
+    @pytest.mark.parametrize("width", [40, 60, 80, 100, 120, 200])
+    def test_long_names_are_folded_and_every_number_is_there_whole(self, width):
+        metrics = [f"metric_{n}" for n in range(9)]
+        scores = [number(-0.5 - n / 100, metric=one, low=-0.61, high=0.55) for n, one in enumerate(metrics)]
+        found = made(*(entry(one, *scores, dataset="d" * 40, flags=("few_genes",)) for one in self.LONG))
+        text = shown(found, width, t=a_task("t", *metrics)).replace("\u00a0", " ")
+        assert max(map(len, text.splitlines())) <= width
+        for n in range(9):
+            values = re.findall(rf"°-0\.5{n}0(?: ±0\.580| \[-0\.610, 0\.550\])?(?=\s)", text)
+            assert len(values) == 3, f"{n}: {text}"
+        lines = re.sub(r"[^\n]*─[^\n]*|[°±\[][^\n]*", "", text)
+        names = re.sub(r"\s", "", lines)
+        assert self.LONG[0] in names
+        assert "CLcancer_" in text, "folded where a word ends"
+
+    def test_numbers_of_compared_models_are_whole_however_long_their_names(self):
+        apart = pairs.Comparison(difference=-0.1, low=-0.2, high=-0.05, draws=200)
+        fields = {"dataset": "d" * 40, "task": "clustering", "metric": "ari", "seed": 1, "first": 0.5, "second": 0.6}
+        one = versus.Versus(
+            run="r", first=self.LONG[0], second=self.LONG[1], pairs=(versus.Pair(**fields, comparison=apart),)
+        )
+        console = Console(file=io.StringIO(), width=80)
+        console.print(versus.render(one, {}))
+        text = console.file.getvalue().replace("\u00a0", " ")
+        for words in (
+            f"first: {self.LONG[0]}",
+            f"second: {self.LONG[1]}",
+            "-0.100 [-0.200, -0.050]",
+            "0.500",
+            "0.600",
+        ):
+            assert words in text
+        assert max(map(len, text.splitlines())) <= 80
 
     def test_a_task_that_applies_to_nobody_has_no_column_but_its_reason(self):
         found = made(entry("a", number(0.5)), entry("a", task="u", state="not_applicable", reason="one batch only"))
@@ -84,6 +116,50 @@ class TestRoom:
         assert sum("mine" in line for line in shown(found, t=a_task("t"), u=a_task("u")).splitlines()) == 2  # one: why
 
 
+class TestNotes:
+    """A reason is told once, with all that it is of."""
+
+    def told(self, *entries):
+        console = Console(file=io.StringIO(), width=400, highlight=False)
+        console.print(table.render(made(entry("z", number(0.5)), *entries), {}))
+        return [line.rstrip() for line in console.file.getvalue().splitlines() if " on " in line]
+
+    def test_models_datasets_and_tasks_of_one_reason_are_one_line(self):
+        no = {"state": "not_applicable", "reason": "one batch only"}
+        alike = [entry(m, task=t, dataset=d, **no) for d in ("d1", "d2") for m in ("a", "b") for t in ("t", "u")]
+        assert self.told(*alike) == ["a, b on d1, d2 (t, u): not applicable: one batch only"]
+        other = entry("c", task="t", dataset="d2", **no)
+        (line,) = self.told(*alike, other)
+        assert line == "a, b on d1, d2 (t, u); c on d2 (t): not applicable: one batch only"
+
+    def test_another_reason_state_or_variant_is_told_apart(self):
+        found = self.told(
+            entry("a", state="timeout", reason="x"),
+            entry("a", state="not_applicable", reason="x", variant="big"),
+            entry("a", number(0.1), warnings=("x",), changed={"k": 3}),
+            entry("b", number(0.1), warnings=("x", "y")),
+        )
+        assert found == [
+            "a on d (t): timeout: x",
+            "a:big on d (t): not applicable: x",
+            "a k=3, b on d (t): warning: x",
+            "b on d (t): warning: y",
+        ]
+
+    def test_all_of_many_models_are_counted(self):
+        names = [f"m{n}" for n in range(9)]
+        no = {"state": "not_applicable", "reason": "one batch only", "task": "u"}
+        entries = [one for name in names for one in (entry(name, number(0.1)), entry(name, **no))]
+        assert self.told(*entries, entry("z", **no)) == ["all 10 models on d (u): not applicable: one batch only"]
+        (line,) = self.told(*entries)
+        assert line.startswith("m0, m1, "), "z is not among them"
+
+    def test_tracebacks_of_one_failure_in_several_files_are_one_line(self):
+        reason = "the task 't' failed: KeyError (traceback: scores/{}.txt in the results folder)"
+        (line,) = self.told(*(entry(m, state="task_error", reason=reason.format(m)) for m in ("a", "b")))
+        assert line == "a, b on d (t): task error: " + reason.format("a")
+
+
 class TestMarks:
     def test_each_flag_has_a_mark_beside_its_number_and_a_line(self):
         found = made(
@@ -97,6 +173,21 @@ class TestMarks:
             assert words in text
         assert "†" not in text
         assert "↓ " not in shown(made(entry("d", number(0.8))))
+
+    def test_a_result_that_a_task_gives_a_caveat_is_marked_at_each_number(self, lab):
+        def noise(embedding, obs, *, seed):
+            warnings.warn("noise mixes batches, too", Caveat, stacklevel=1)
+            return [Score("m", 0.5, 60)]
+
+        tasks = {"t": Task("t", "1", "t", ("cell_type",), noise, {"m": "M"}, "b")}
+        prepared = lab.prepare(tasks=tasks)
+        lab.run(prepared)
+        (found,) = lab.document(prepared).results
+        assert found.flags == ("caveat",)
+        text = shown(made(found))
+        assert "!0.500" in text
+        assert "! not to be read without its warning below" in text
+        assert "warning: Caveat: noise mixes batches, too" in text
 
     def test_the_best_and_what_cannot_be_told_from_it(self):
         found = made(entry("a", number(0.5, standing="best")), entry("b", number(0.49, standing="level")))

@@ -1,6 +1,7 @@
 """What a plan says before anything runs."""
 
 import io
+from dataclasses import replace
 
 import pytest
 from rich.console import Console
@@ -10,6 +11,7 @@ from cellgauge.errors import ImageError
 from cellgauge.images import present
 from cellgauge.report import label, outline
 from cellgauge.specs import Plan, Weight
+from lab import task
 from support import a_job, made_model
 
 
@@ -72,6 +74,12 @@ class TestOutline:
         assert [(one.action, one.problem) for one in found.jobs] == [("run", "there is no Dockerfile")]
         assert "m cannot run: there is no Dockerfile" in render(found)
         assert "jobs to run: 0, reused: 0, that cannot run: 1;" in render(found)
+
+    def test_what_is_skipped_for_one_reason_is_a_line(self, lab):
+        tasks = {name: replace(task(name), roles=("batch",)) for name in ("t", "u")}
+        found = render(outlined(lab, lab.prepare(models=("m", "n"), datasets=("d", "e"), tasks=tasks)))
+        (line,) = [one for one in found.split("skipped: ")[1:] if "m, n on d, e" in one]
+        assert " ".join(line.split()).startswith("m, n on d, e (t, u): ")
 
     def test_a_model_with_neither_dockerfile_nor_image_has_none(self, tmp_path):
         with pytest.raises(ImageError, match=f"{tmp_path} has no Dockerfile, and its model.yaml names no image"):

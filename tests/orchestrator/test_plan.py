@@ -3,6 +3,7 @@ from dataclasses import replace
 
 import pytest
 
+from cellgauge import ids as naming
 from cellgauge import plan
 from cellgauge.errors import UnknownNameError, UsageError
 from cellgauge.specs import DatasetSpec, Matrix, ModelSpec, Plan, Rows, View
@@ -89,7 +90,7 @@ def test_everything_that_could_change_an_output_changes_the_job(other):
 def test_the_verb_and_the_version_of_the_contract_are_part_of_the_job(monkeypatch):
     choice, shown = data(dataset()), plan.view(model(), data(dataset()))
     ids = {plan.job(chosen(model()), choice, verb, shown, 1).id for verb in ("embed", "predict")}
-    monkeypatch.setattr(plan, "CONTRACT_VERSION", plan.CONTRACT_VERSION + 1)
+    monkeypatch.setattr(naming, "CONTRACT_VERSION", naming.CONTRACT_VERSION + 1)
     assert len(ids | {plan.job(chosen(model()), choice, "embed", shown, 1).id}) == 3
 
 

@@ -195,6 +195,22 @@ def test_two_means_of_a_condition_break_the_contract(lab, tried):
     assert "has several rows" in finished(happened)[0].reason
 
 
+def test_logarithms_in_the_place_of_counts_break_the_contract(tried):
+    def logged(launch):
+        (item,) = contract.read_request(launch.input).items
+        training = anndata.read_h5ad(launch.input / item.training)
+        cells = training.X.toarray()[:80]
+        rows = np.log1p(cells / cells.sum(axis=1, keepdims=True) * 1e4)
+        names = [one.id for one in item.conditions for _ in range(one.n_cells)]
+        write_prediction(launch.output, item, rows[: len(names)], training.var_names, names)
+        return 0
+
+    _, happened = tried(logged, models=(predictor(can={"rows": "cells"}),))
+    (result,) = scored(happened)
+    assert (result.state, result.scores) == ("contract_violation", ())
+    assert "X holds logarithms, and counts are asked for: expm1 of every row adds up to 1e+04" in result.reason
+
+
 def test_a_prediction_that_was_changed_since_is_not_scored(lab, tried):
     prepared, happened = tried()
     (result,), (record,) = scored(happened), finished(happened)

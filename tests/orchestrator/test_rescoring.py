@@ -108,7 +108,7 @@ def test_a_score_that_failed_never_replaces_a_good_one(lab):
     lab.run(good)
     bad = lab.prepare(tasks={"t": task("t", fail)})
     assert bad.plan == good.plan
-    assert [one.state for one in scored(lab.run(bad, refresh=True, terms={"run": "r2"}))] == ["infrastructure"]
+    assert [one.state for one in scored(lab.run(bad, refresh=True, terms={"run": "r2"}))] == ["task_error"]
     kept = lab.store.result(good.plan.scorings[0].id)
     assert (kept.state, kept.run) == ("ok", "r1")
 

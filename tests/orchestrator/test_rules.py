@@ -113,6 +113,13 @@ BROKEN = [
         "'label' for cell_type is empty",
         "holds values",
     ),
+    (
+        "D307",
+        lambda a: with_column(a, "label", pd.Categorical(["nan", "", "x", "y"] * 15)),
+        {},
+        "'label' for cell_type is '' for 15 and 'nan' for 15 of 60 cells, which count as a label",
+        "adata.obs.loc[adata.obs['label'].isin(['', 'nan']), 'label'] = None",
+    ),
     ("D303", lambda a: with_column(a, "donor", "d"), {}, "donor has one value only: 'd'", "Leave the role out"),
     (
         "D304",

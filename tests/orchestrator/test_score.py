@@ -1,16 +1,22 @@
 import dataclasses
+import re
 import subprocess
 import sys
 
+import anndata
 import numpy as np
 import pandas as pd
 import pytest
+import scipy.sparse as sp
 
+import cellgauge
 from cellgauge import arrays, details, score
-from cellgauge.errors import ContractViolation
-from cellgauge.specs import Scoring, TaskResult
+from cellgauge.errors import ContractViolation, StorageError
+from cellgauge.specs import Rows, Scoring, TaskResult
+from cellgauge_model import contract
 from cellgauge_tasks import Interval, NotApplicable, Score, Scores, Task, find
-from support import made_record
+from lab import scored
+from support import VIEW, made_record, make_cells, write_item, written
 
 SCORING = Scoring(
     id="s", job="ab" * 10, model="m", variant="default", dataset="d", task="t", task_version="1", roles={}, seed=5
@@ -26,6 +32,9 @@ def outcome(function, embedding=lambda: np.zeros((2, 2), dtype="float32"), **fie
 def run(function, record=None, embedding=lambda: np.zeros((2, 2), dtype="float32")):
     task = Task(name="t", version="1", title="t", roles=(), score=function, headline={}, baseline="pca")
     return score.run(SCORING, record or made_record(), task, embedding, lambda: pd.DataFrame(index=["a", "b"])).result
+
+
+WHOSE = f"the task 't' version 1 of module {__name__.partition('.')[0]}"
 
 
 def raising(problem):
@@ -46,14 +55,46 @@ def test_scores_come_with_their_cells_and_survive_json():
     ("function", "state", "words"),
     [
         (raising(NotApplicable("one batch only")), "not_applicable", "one batch only"),
-        (raising(ZeroDivisionError("oh")), "infrastructure", "the task failed: ZeroDivisionError: oh"),
-        (lambda *a, **b: [Score("x", float("nan"), 2)], "infrastructure", "the task gave no number for x"),
-        (lambda *a, **b: [Score("x", float("inf"), 2)], "infrastructure", "the task gave no number for x"),
+        (raising(ZeroDivisionError("oh")), "task_error", f"{WHOSE} failed: ZeroDivisionError: oh"),
+        (raising(ZeroDivisionError()), "task_error", f"{WHOSE} failed: ZeroDivisionError"),
+        (lambda *a, **b: [Score("x", float("nan"), 2)], "task_error", f"{WHOSE} gave no number for x"),
+        (lambda *a, **b: [Score("x", float("inf"), 2)], "task_error", f"{WHOSE} gave no number for x"),
+        (lambda *a, **b: None, "task_error", f"{WHOSE} failed: TypeError: 'NoneType' object is not iterable"),
+        (raising(MemoryError("3 GB")), "infrastructure", "memory ran out while 't' scored: 3 GB"),
+        (raising(StorageError("disk full")), "infrastructure", "disk full"),
     ],
 )
 def test_a_task_without_a_number_is_a_result_with_a_reason(function, state, words):
     result = run(function)
     assert (result.state, result.reason, result.scores) == (state, words, ())
+
+
+def fail_deep(embedding, obs, *, seed):
+    return [Score("x", 1 / 0, 2)]
+
+
+class TestWhose:
+    """A task that fails is told by name and package, with all that its author needs; the machine is told apart."""
+
+    def test_a_task_of_ours_is_of_this_version_of_cellgauge(self):
+        ours = find()["clustering"]
+        found = score.attempt(SCORING, ours, lambda: np.full((2, 2), np.nan), lambda: {"cell_type": ["a", "b"]})
+        whose = f"the task 'clustering' version {ours.version} of cellgauge {cellgauge.__version__}"
+        assert found.result.reason.startswith(f"{whose} failed: ")
+        assert "ValueError" in found.result.reason
+
+    def test_the_traceback_lies_where_the_reason_says_until_it_is_mended(self, store):
+        kept = score.keep(outcome(fail_deep), store)
+        where = re.search(r"\(traceback: (\S+) in the results folder\)", kept.reason)[1]
+        assert store.result("s") == kept
+        assert "in fail_deep" in (store.root / where).read_text()
+        assert (store.root / where).read_text().endswith("ZeroDivisionError: division by zero\n")
+        score.keep(outcome(lambda *a, **b: [Score("x", 1.0, 2)]), store)
+        assert not (store.root / where).exists()
+
+    def test_what_goes_wrong_before_the_task_is_called_is_not_its_fault(self):
+        found = run(lambda *a, **b: [], embedding=raising(KeyError("x")))
+        assert (found.state, found.reason) == ("infrastructure", "before it was scored: KeyError: 'x'")
 
 
 def test_one_score_that_is_no_number_is_left_out_and_named():
@@ -141,7 +182,7 @@ class TestDetails:
 
     def test_a_result_without_a_value_has_none(self):
         found = outcome(lambda *a, **b: Scores([Score("x", float("nan"), 2)], {"clusters": [0]}))
-        assert (found.result.state, dict(found.arrays)) == ("infrastructure", {})
+        assert (found.result.state, dict(found.arrays)) == ("task_error", {})
 
 
 class TestShared:
@@ -191,6 +232,41 @@ class TestRepeated:
     def test_rows_that_are_the_same_are_counted(self, rows, share):
         for dtype in ("float32", "float64"):
             assert details.repeated(np.array(rows, dtype=dtype)) == pytest.approx(share)
+
+    def test_rows_of_cells_that_are_the_same_are_right_to_be(self, made, tmp_path):
+        """Ten cells of the dataset are there twice: a model that gives each pair one row has no fault."""
+        twice = anndata.concat([made, made[:10]], index_unique="-")
+        twice.X[3, 0] = twice.X[63, 0] = 0  # stored in one of them, and left out in the other
+        twice.X = sp.vstack([twice.X[:60], sp.csr_matrix(twice.X[60:].toarray())]).tocsr()
+        dataset = written(tmp_path, twice, gene_columns={})
+        alike = details.alike([dataset], [VIEW])
+        right = np.arange(140, dtype="float32").reshape(70, 2)
+        right[60:] = right[:10]
+        assert details.repeated(right) == pytest.approx(10 / 70)
+        assert details.repeated(right, alike) == 0
+        right[20] = right[0]
+        assert details.repeated(right, alike) == pytest.approx(1 / 70), "of another cell"
+        wrong = np.ones((70, 2), dtype="float32")
+        assert details.repeated(wrong, alike) == pytest.approx(59 / 70)
+        limited = VIEW.model_copy(update={"rows": Rows(limit=30)})
+        assert details.repeated(wrong[:30], details.alike([dataset], [limited])) <= 29 / 30
+        both = details.alike([dataset, dataset], [VIEW, VIEW])
+        assert details.repeated(np.vstack([wrong, wrong]), both) == pytest.approx(119 / 140), "of two datasets"
+
+    def test_a_run_does_not_flag_a_model_for_the_datasets_own_repeats(self, lab):
+        path = lab.folder / "d.h5ad"
+        made = make_cells(30)
+        anndata.concat([made, made], index_unique="-").write_h5ad(path)
+
+        def counts(launch):
+            (item,) = contract.read_request(launch.input).items
+            view = anndata.read_h5ad(launch.input / item.data)
+            write_item(launch.output, item.name, list(view.obs_names))
+            np.save(launch.output / item.name / "embedding.npy", view.X.toarray().astype("float32"))
+            return 0
+
+        (result,) = scored(lab.run(lab.prepare(datasets=(lab.dataset("d", gene_columns={}),)), counts))
+        assert (result.state, result.repeated) == ("ok", 0.0)
 
 
 def test_no_library_is_imported_for_its_version():

@@ -69,6 +69,25 @@ def test_from_a_run_over_another_task_to_work_made_elsewhere_and_back(call, embe
     assert {one["model"] for one in again["results"]} == {"mine", "random"}
 
 
+def test_what_is_told_of_a_file_is_told_of_that_file_alone(call, embedding, tmp_path):
+    """The same values in the order of the dataset are the same job, however its rows were found."""
+    made = list(make_cells().obs_names)
+    values, names = np.load(tmp_path / "emb.npy"), (tmp_path / "cells.txt").read_text().splitlines()
+    np.save(tmp_path / "plain.npy", values[[names.index(one) for one in made]])
+
+    def told(*words):
+        document = json.loads(call("score", *words, "-d", "made", "-t", "embedding", "--name", "x", "--json").stdout)
+        (one,) = document["results"]
+        return one["job"], [text for text in one["warnings"] if "taken to be in the order" in text]
+
+    job, warned = told("--embedding", "plain.npy")
+    assert len(warned) == 1
+    assert told(*embedding[:4]) == (job, [])
+    assert told("--embedding", "plain.npy") == (job, warned)
+    (again,) = json.loads(call("score", "--json").stdout)["results"]
+    assert again["warnings"] == warned, "a run that scores a run's outputs again has them as that run had"
+
+
 @pytest.mark.parametrize(
     ("words", "told"),
     [

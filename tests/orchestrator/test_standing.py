@@ -1,5 +1,7 @@
 """How each number of a table stands."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -151,6 +153,21 @@ class TestBounds:
         assert found(value(0.5, metric="p", params={"k": 1})) is None
         ends = found(value(0.5, metric="best", params={"resolution": 7.0}))
         assert (ends.positive.value, ends.negative) == (0.9, pytest.approx(0.2))
+
+
+    def test_what_only_tells_what_a_number_came_of_need_not_be_the_same(self):
+        task = replace(TASK, facts=("n_conditions", "undefined_in"))
+
+        def control(kind, number, **params):
+            one = value(number, params={"over": "mean", "n_conditions": 4, "n_genes": 30, **params})
+            other = value(0.0, params={"over": "median", "n_conditions": 4, "n_genes": 30})
+            return failed(a_scoring(control=kind), "ok", "").model_copy(update={"scores": (one, other)})
+
+        found = standing.bounds([control("positive", 0.9), control("negative", 0.1)], task)
+        model = {"over": "mean", "n_conditions": 4, "n_genes": 30, "undefined_in": 1}
+        assert found(value(0.5, params=model)).scaled(0.5) == pytest.approx(0.5)
+        assert found(value(0.5, params={**model, "n_genes": 25})) is None, "of other genes it is another metric"
+        assert standing.bounds([control("positive", 0.9), control("negative", 0.1)])(value(0.5, params=model)) is None
 
 
 class TestOutputs:

@@ -40,3 +40,12 @@ def test_what_does_not_fit_names_file_entry_and_field(tmp_path, fields, words):
     code, told = validate("datasets", path)
     assert code == 1
     assert f"{path}: {words}" in told
+
+
+def test_a_group_fits_and_says_what_does_not_go_with_members(tmp_path):
+    path = tmp_path / "my.yaml"
+    path.write_text(yaml.safe_dump({"datasets": {"a": {"members": ["b", "c"]}}}))
+    assert validate("datasets", path)[0] == 0
+    path.write_text(yaml.safe_dump({"datasets": {"a": {"members": ["b", "c"], "source": "x"}}}))
+    code, told = validate("datasets", path)
+    assert (code, "datasets.a: Additional properties are not allowed ('source' was unexpected)" in told) == (1, True)

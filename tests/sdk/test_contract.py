@@ -14,6 +14,15 @@ def test_a_request_comes_back_as_it_went(tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["request.json"]
 
 
+def test_masked_genes_stand_in_a_request_only_where_there_are_any():
+    assert "masked" not in contract.to_json(REQUEST), "an older copy of the contract refuses words unknown to it"
+    shown = Item("a", "a.h5ad", conditions=[Condition("c", masked=["G1"]), Condition("d")], masked="a+masked.h5ad")
+    request = RunRequest(1, "j", "predict", "default", [shown])
+    raw = json.loads(contract.to_json(request))
+    assert [one.get("masked") for one in raw["items"][0]["conditions"]] == [["G1"], None]
+    assert contract.request_from_dict(raw) == request
+
+
 @pytest.mark.parametrize(
     ("change", "words"),
     [

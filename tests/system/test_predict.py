@@ -22,7 +22,7 @@ MODELS = ("no_change", "mean_effect", "linear_effect")
 DATASET = "thp1_eccite_papalexi"
 
 
-def predict(name, cells, asked, controls, params=None):
+def predict(name, cells, asked, controls, params=None, masked=None):
     """Let a shipped model predict, in this process."""
     path = ROOT / "model-images" / name / "model.py"
     found = importlib.util.spec_from_file_location(f"shipped_{name}", path)
@@ -30,7 +30,11 @@ def predict(name, cells, asked, controls, params=None):
     found.loader.exec_module(module)
     said = []
     context = SimpleNamespace(
-        params=params or {"n_components": 10, "ridge": 0.1}, conditions=asked, training=cells, warn=said.append
+        params=params or {"n_components": 10, "ridge": 0.1},
+        conditions=asked,
+        training=cells,
+        masked=masked,
+        warn=said.append,
     )
     given = anndata.AnnData(cells.X[controls], cells.obs[[]][controls], cells.var)
     return module.predict(None, given, context), said
@@ -95,11 +99,39 @@ def test_without_targets_that_are_measured_the_linear_model_is_the_mean_effect()
     assert "fewer than 2 training conditions" in said[0]
 
 
-@pytest.mark.parametrize("name", MODELS[1:])
+@pytest.mark.parametrize("name", [*MODELS[1:], "fitted_effect"])
 def test_without_conditions_to_learn_from_it_does_not_apply(name):
     cells = even_cells(["control", "control"])
     with pytest.raises(NotApplicable, match="no condition but the control"):
         predict(name, cells, [Condition("a")], np.array([True, True]))
+
+
+def test_the_mix_that_fits_the_genes_not_masked_says_what_the_masked_ones_do():
+    random = np.random.default_rng(0)
+    base, programs = random.gamma(2.0, 20.0, 80), random.normal(0, 0.8, (3, 80))
+    seen = [f"t{n}" for n in range(12)]
+    mixes = random.normal(size=(14, 3))
+    profiles = np.array([base, *(base * np.exp(mix @ programs) for mix in mixes)])
+    names = [f"G{n}" for n in range(80)]
+    var = pd.DataFrame(index=names)
+    obs = pd.DataFrame({"condition": ["control", *seen, "a", "b"]}, index=[f"cell{n}" for n in range(15)])
+    cells = anndata.AnnData(sp.csr_matrix(profiles.astype("float32")), obs, var)
+    hidden = {"a": names[:20], "b": names[10:40]}
+    shown = cells[13:].copy()
+    shown.X = np.array(
+        [np.where(np.isin(names, hidden[one]), 0, row) for one, row in zip("ab", profiles[13:], strict=True)]
+    )
+    asked = [Condition(one, masked=hidden[one]) for one in "ab"]
+    given = (cells[:13], asked, np.arange(13) == 0)
+    found, _ = predict("fitted_effect", *given, params={"ridge": 0.001}, masked=shown)
+    blind, _ = predict("fitted_effect", *given)
+    mean, _ = predict("mean_effect", *given)
+    assert np.allclose(blind.X, mean.X, rtol=1e-5), "of what it sees no cell of it knows no more than others"
+    for row, one in enumerate("ab"):
+        where = np.isin(names, hidden[one])
+        true, guess = (np.log1p(some[where]) - np.log1p(base[where]) for some in (profiles[13 + row], found.X[row]))
+        assert np.corrcoef(true, guess)[0, 1] > 0.9
+        assert np.corrcoef(true, np.log1p(blind.X[row, where]) - np.log1p(base[where]))[0, 1] < 0.8
 
 
 def test_the_model_of_the_how_to_predicts(monkeypatch):

@@ -102,6 +102,7 @@ class TestScores:
 
 
 class TestControls:
+    @pytest.mark.filterwarnings("ignore::cellgauge_tasks.Caveat")  # as is right: no types are kept here
     def test_are_the_ends_on_made_cells(self, scores):
         ends = [named(batch_integration.score(TASK.controls[one](OBS, 1), OBS)) for one in ("positive", "negative")]
         for metric, score in named(scores).items():
@@ -173,6 +174,7 @@ class TestInput:
         assert (points == POINTS).all()
         pd.testing.assert_frame_equal(obs, OBS)
 
+    @pytest.mark.filterwarnings("ignore::cellgauge_tasks.Caveat")  # as is right: no types are kept here
     def test_of_all_cells_in_one_place_has_a_value_or_a_reason(self):
         with pytest.warns(UserWarning, match="pcr_batch is left out: all cells are in one place"):
             found = values(batch_integration.score(np.full((400, 5), 0.1, dtype=np.float32), OBS))

@@ -46,6 +46,7 @@ def test_donors_of_two_species_are_two_though_they_have_one_name():
     assert {(one.interval.unit, one.interval.n_units) for one in found} == {("donors", 8)}
 
 
+@pytest.mark.filterwarnings("ignore::cellgauge_tasks.Caveat")  # as is right: no types are kept here
 def test_controls_are_the_ends_on_real_cells(real_data):
     cells = made.real(real_data / "pancreas_baron_human_mouse.h5ad", 400)
     obs = cells.obs.assign(organism=cells.obs["species"])

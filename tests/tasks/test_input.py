@@ -1,3 +1,5 @@
+import re
+
 import anndata
 import numpy as np
 import pandas as pd
@@ -19,6 +21,17 @@ def test_a_donor_that_some_cells_lack_is_left_out_with_a_warning():
     with pytest.warns(UserWarning, match="donor is left out: 1 of 600 cells have none"):
         found = cells(CELLS.points, {**CELLS.obs, "donor": [None, *donors[1:]]}, "cell_type", optional=("donor",))[1]
     assert "donor" not in found
+
+
+@pytest.mark.parametrize("text", ["nan", "NaN", "None", "", "<NA>"])
+def test_a_label_that_reads_like_none_counts_and_is_warned_of(text):
+    labels = [*[text] * 40, *CELLS.obs["cell_type"][40:]]
+    told = f"cell_type is '{text}' for 40 of 600 cells, which count as labels: make NaN of them"
+    for kind in (list, pd.Categorical, lambda given: pd.array(given, dtype="string")):
+        with pytest.warns(UserWarning, match=re.escape(told)):
+            found = cells(CELLS.points, {"cell_type": kind(labels)}, "cell_type")[1]
+        assert (found["cell_type"] == text).sum() == 40
+    assert len(cells(CELLS.points, {"cell_type": [*[None] * 40, *labels[40:]]}, "cell_type")[0]) == 560
 
 
 def test_donors_of_one_name_in_two_species_are_two():

@@ -3,7 +3,7 @@ import pytest
 from sklearn.neighbors import NearestNeighbors
 
 import made
-from cellgauge_tasks import NotApplicable
+from cellgauge_tasks import Caveat, NotApplicable, batch_integration, cross_species_integration
 from cellgauge_tasks.metrics import mixing
 from cellgauge_tasks.metrics.mixing import entropy_per_cell, neighbor_entropy, neighborhood
 
@@ -61,3 +61,34 @@ def test_is_counted_the_same_in_parts(monkeypatch):
     whole = mixing.entropies(POINTS, BATCHES).values
     monkeypatch.setattr(mixing, "ROOM", 1000)
     assert (mixing.entropies(POINTS, BATCHES).values == whole).all()
+
+
+class TestChance:
+    """Noise mixes batches better than any method: a reader has to be told."""
+
+    LABELS = CELLS.obs["cell_type"].to_numpy(dtype=str)
+    NOISE = np.random.default_rng(0).normal(size=(600, 16)).astype("float32")
+
+    def test_what_is_kept_of_labels_is_its_definition(self):
+        near = NearestNeighbors(n_neighbors=31, algorithm="brute").fit(POINTS.astype(float))
+        indices = near.kneighbors(POINTS.astype(float), return_distance=False)[:, 1:]
+        purity = (self.LABELS[indices] == self.LABELS[:, None]).mean()
+        chance = 119 / 599
+        assert mixing.kept(POINTS, self.LABELS, 31).value() == pytest.approx(
+            (purity - chance) / (1 - chance), abs=1e-12
+        )
+
+    def test_its_ends(self):
+        apart = np.repeat(np.arange(5), 120)[:, None] * 100 + np.random.default_rng(0).normal(size=(600, 3))
+        assert mixing.kept(apart, np.repeat(list("abcde"), 120), 101).value() == 1
+        assert abs(mixing.kept(self.NOISE, self.LABELS).value()) < 0.01
+        with pytest.raises(NotApplicable):
+            mixing.kept(POINTS, np.full(600, "a"))
+
+    @pytest.mark.parametrize("task", [batch_integration, cross_species_integration])
+    def test_an_integration_that_keeps_no_type_is_told_of_and_its_scores_stay(self, task):
+        obs = {"cell_type": self.LABELS, "batch": BATCHES, "organism": BATCHES}
+        with pytest.warns(Caveat, match=r"no closer together than chance has it \(-?0\.00\d, .*noise mixes"):
+            noise = {one.metric: one.value for one in task.score(self.NOISE, obs)}
+        real = {one.metric: one.value for one in task.score(POINTS, obs)}  # a warning would be an error here
+        assert noise["ilisi"] > real["ilisi"]

@@ -78,13 +78,14 @@ class TestMaskedGenes:
         every = dict.fromkeys(truth.names.tolist(), GENES)
         for genes in (masked, every):
             found = protocols.masked_genes(truth, truth, genes)
-            assert [one.value for one in found] == [pytest.approx(1.0)] * 2
+            assert [one.metric for one in found[::2]] == [*protocols.METRICS]
+            assert [one.value for one in found] == [pytest.approx(1.0)] * 6
             assert found[0].params["protocol"] == "masked genes"
 
     def test_perfect_means_of_counts_are_right_too(self, truth, masked):
         rows = np.stack([truth.rows(code).mean(axis=0, dtype=float) for code in range(1, 4)])
         found = protocols.masked_genes(Perturbed(rows, truth.names, "ctrl", GENES, level="means"), truth, masked)
-        assert [one.value for one in found] == [pytest.approx(1.0)] * 2
+        assert [one.value for one in found] == [pytest.approx(1.0)] * 6
         assert found[0].params["means_of"] == "pooled counts"
 
     def test_a_constant_prediction_has_no_value(self, truth, masked):
@@ -92,7 +93,8 @@ class TestMaskedGenes:
         means = scale.means(scale.log1p(truth, scale.common_total(truth)))
         rows = np.stack([means[0], *means[2:]])
         given = Perturbed(rows, truth.names, "ctrl", GENES, level="means", scale="log1p")
-        found = protocols.masked_genes(given, truth, masked)
+        with pytest.warns(UserWarning, match="masked_genes_spearman: over 2 of 3 conditions only"):
+            found = protocols.masked_genes(given, truth, masked)
         assert found[0].params["undefined_in"] == 1
         assert found[0].value == pytest.approx(1)
         assert np.isnan(found.details["values"][0, 0])
@@ -119,7 +121,8 @@ class TestMaskedGenes:
 
     def test_what_a_model_is_shown_does_not_answer(self, truth, masked):
         with pytest.warns(UserWarning, match="masked_genes_spearman .* left out"):
-            assert not protocols.masked_genes(filled(truth, masked), truth, masked)
+            found = protocols.masked_genes(filled(truth, masked), truth, masked)
+        assert {(one.metric, one.value) for one in found} == {("masked_genes_direction", 0.0)}
 
     def test_the_choice_is_seeded_and_leaves_quiet_conditions_out(self, truth, masked):
         again, other = protocols.choose_masked(truth), protocols.choose_masked(truth, seed=1)

@@ -28,6 +28,17 @@ def test_scores_over_the_same_conditions_are():
     assert one.params["undefined_in"] == 2
 
 
+def test_scores_over_other_genes_or_on_another_scale_are_not_compared_in_pairs():
+    measured = Measured("mse", np.arange(8.0))
+
+    def resamples(**params):
+        return summary([measured], [], NAMES, 80, params=params)[0].interval.resamples
+
+    every = resamples(n_genes=30, means_of="log1p", scaled_to=100.0)
+    assert every == resamples(n_genes=30, means_of="log1p", scaled_to=200.0)
+    assert len({every, resamples(n_genes=25, means_of="log1p"), resamples(n_genes=30, means_of="pooled counts")}) == 3
+
+
 def test_a_headline_number_over_some_conditions_is_warned_of():
     with pytest.warns(
         UserWarning, match="pearson_delta: over 6 of 8 conditions only, not defined for 2: its prediction"

@@ -60,6 +60,8 @@ class Condition:
     context: Optional[str] = None
     """Cell line or cell type."""
     n_cells: int = 1
+    masked: List[str] = field(default_factory=list)
+    """With `Item.masked`: the genes that are 0 in this condition's cells there, and are asked for, as named in var."""
 
 
 @dataclass(frozen=True)
@@ -75,6 +77,10 @@ class Item:
     cells are among them, under the same ids; of the conditions that are asked for there is none."""
     conditions: List[Condition] = field(default_factory=list)
     """For `predict`: what to predict."""
+    masked: Optional[str] = None
+    """For `predict`, of a model whose manifest says `masked_genes`, where a task masks genes: cells of the conditions
+    that are asked for, in which the masked genes of each are 0, with a `condition` column in obs, relative to the input
+    folder."""
 
 
 @dataclass(frozen=True)
@@ -202,8 +208,16 @@ def request_from_dict(raw: Any) -> RunRequest:
 
 
 def to_json(message: Union[RunRequest, RunResult]) -> str:
-    """Write a message as JSON; numbers that JSON cannot hold (NaN, infinity) are refused."""
-    return json.dumps(dataclasses.asdict(message), indent=2, sort_keys=True, allow_nan=False) + "\n"
+    """Write a message as JSON; numbers that JSON cannot hold (NaN, infinity) are refused.
+
+    What only models ask for that know of it is left out where it says nothing: others may have an older copy of this.
+    """
+    raw = dataclasses.asdict(message)
+    for item in raw.get("items", []):
+        for one in (item, *item["conditions"]):
+            if not one["masked"]:
+                del one["masked"]
+    return json.dumps(raw, indent=2, sort_keys=True, allow_nan=False) + "\n"
 
 
 def write_atomically(path: Path, text: str) -> None:

@@ -36,6 +36,8 @@ class Context:
     conditions: List[Condition]
     training: Any
     """AnnData to train on, or None."""
+    masked: Any
+    """AnnData of the conditions that are asked for, in which some genes of each are 0 (`Condition.masked`), or None."""
     report: Callable[[int, int], None]
     """`report(done, total)` tells how far the item is."""
     warn: Callable[[str], None]
@@ -137,6 +139,7 @@ def _context(request: RunRequest, folders: Folders, item: Item, warn: Callable[[
         scratch=folders.scratch,
         conditions=item.conditions,
         training=files.read(folders.input / item.training) if item.training else None,
+        masked=files.read(folders.input / item.masked) if item.masked else None,
         report=lambda done, total: _progress(folders, item, state="running", done=done, total=total),
         warn=warn,
     )

@@ -44,7 +44,7 @@ def retry(
         raise UsageError(f"run {found.id} started no model, or is of an earlier cellgauge", "Give its command again.")
     chosen = setup.settings(engine=engine or found.engine, gpus=gpus, results=results, **_places(found))
     entries = document.collect(found, Store(chosen.results))
-    only = _failed_jobs(found, entries, wanted)
+    only = _failed_jobs(found, entries, wanted, Store(chosen.results))
     if not only:
         what = f"ended as {', '.join(wanted)}" if states else "failed"
         show_json(entries) if as_json else out.print(f"nothing {what} in run {found.id}", soft_wrap=True)
@@ -75,11 +75,15 @@ def _states(given: list[str] | None) -> list[str]:
     return wanted
 
 
-def _failed_jobs(run: "Run", entries: "Document", states: Sequence[str]) -> tuple[str, ...]:
+def _failed_jobs(run: "Run", entries: "Document", states: Sequence[str], store: "Store") -> tuple[str, ...]:
     """Name the jobs with a result in these states, by what was asked for: a mended model gives them other ids."""
     from cellgauge import plan as planning
 
-    bad = {entry.job for entry in entries.results if entry.state in states}
+    of = {(one.job, one.dataset): one.jobs for one in run.plan.scorings}
+    several = [of[entry.job or "", entry.dataset] for entry in entries.results if entry.state in states]
+    # Of a group only those that failed, if any did: the others' outputs are used again.
+    failed = {job for jobs in several for job in jobs if not ((record := store.intact(job)) and store.whole(record))}
+    bad = {job for jobs in several for job in (failed.intersection(jobs) if len(jobs) > 1 else ()) or jobs}
     return tuple(planning.place(job) for job in run.plan.jobs if job.id in bad)
 
 
@@ -126,14 +130,14 @@ def reproduce(
 
 def _look_up(record: "RunRecord", chosen: "Settings") -> "tuple[Model, dict[str, DatasetSpec], Site]":
     """Find what a job was made from, and what it may use here."""
-    from cellgauge import catalog
+    from cellgauge import catalog, supplies
     from cellgauge.errors import UsageError
     from cellgauge.specs import Asked
 
     job, folders = record.job, chosen.model_folders
     picked = catalog.pick("model", [job.model], catalog.manifests(folders))
     model = catalog.models(folders, only=picked)[job.model]
-    specs = catalog.pick("dataset", [one.name for one in job.datasets], catalog.datasets(chosen.catalogs))
+    specs = catalog.pick("dataset", supplies.files([job]), catalog.datasets(chosen.catalogs))
     gpus = "none" if job.device == "cpu" else chosen.gpus
     site = setup.site(Asked(models=(job.model,), datasets=tuple(specs), gpus=gpus), chosen, [model])
     if lacks := site.lacks(model):

@@ -10,8 +10,10 @@ from cellgauge.cli import cached, facts, listing, options, setup
 from cellgauge.cli.output import out, say, show_json
 
 if TYPE_CHECKING:
+    from cellgauge.data.cache import Cache
     from cellgauge.data.check.rules import Misfit
     from cellgauge.errors import CellgaugeError
+    from cellgauge.specs import GroupSpec
 
 app = typer.Typer(help="Pull, check and list datasets, and add your own.", no_args_is_help=True)
 app.command("list")(listing.datasets)
@@ -34,10 +36,14 @@ def show(
     """Show all that the catalogue says of a dataset, and whether it lies here."""
     from cellgauge import catalog
     from cellgauge.data import fetch
+    from cellgauge.specs import GroupSpec
 
     chosen = setup.settings(catalog=catalogs)
-    spec = catalog.one("dataset", name, catalog.datasets(chosen.catalogs))
-    here = fetch.here(spec, setup.cache(chosen))
+    spec, cache = catalog.one("dataset", name, catalog.entries(chosen.catalogs)), setup.cache(chosen)
+    if isinstance(spec, GroupSpec):
+        _show_group(spec, cache, as_json=as_json)
+        return
+    here = fetch.here(spec, cache)
     if as_json:
         show_json({**spec.model_dump(mode="json"), "path": str(here) if here else None})
         return
@@ -45,6 +51,29 @@ def show(
     told["sha256"] = spec.sha256s or "unknown: unverified until it is pulled and recorded"
     told["here"] = here or f"no; pull it: cellgauge datasets pull {name}"
     out.print(facts.table(told))
+
+
+def _show_group(spec: "GroupSpec", cache: "Cache", *, as_json: bool) -> None:
+    """Show a group's members, and how many cells there are of those that lie here."""
+    from cellgauge.data import fetch, h5ad
+
+    members = []
+    for one in spec.datasets:
+        path, cells = fetch.here(one, cache), None
+        if path:
+            with h5ad.open(path) as file:
+                cells = file.n_cells
+        members.append({"name": one.name, "organism": one.organism, "n_cells": cells, "path": str(path or "") or None})
+    told = spec.model_dump(mode="json", exclude={"datasets"}, exclude_defaults=not as_json)
+    if as_json:
+        show_json({**told, "members": members})
+        return
+    lines = (f"{one['name']}: {one['organism']}, {_cells(one['n_cells'], str(one['name']))}" for one in members)
+    out.print(facts.table({**told, "members": "\n".join(lines)}))
+
+
+def _cells(count: Any, name: str) -> str:
+    return f"not here; pull it: cellgauge datasets pull {name}" if count is None else f"{count:,} cells"
 
 
 @app.command("pull")
@@ -65,7 +94,7 @@ def pull(
 
     chosen = setup.settings(catalog=catalogs)
     cache, found, failed = setup.cache(chosen), list[dict[str, Any]](), list[tuple[str, CellgaugeError]]()
-    for name, spec in setup.datasets(options.split(names), chosen).items():
+    for name, spec in setup.single(setup.datasets(options.split(names), chosen)).items():
         try:
             with setup.bar(name) as report:
                 path, sha256, stamp = fetch.fetch(spec, cache, report, refresh=refresh)
@@ -125,7 +154,7 @@ def check(
     from cellgauge.data.check import examine
 
     chosen = setup.settings(catalog=catalogs)
-    spec = catalog.one("dataset", dataset, catalog.datasets(chosen.catalogs)) if dataset else None
+    spec = catalog.single(dataset, chosen.catalogs) if dataset else None
     found = examine(path, spec)
     errors = sum(one.severity == "error" for one in found)
     if as_json:
@@ -200,7 +229,7 @@ def _free(name: str, catalog_file: Path) -> None:
     from cellgauge.errors import UsageError
 
     files = [*setup.settings().catalogs, *([catalog_file] if catalog_file.exists() else [])]
-    if name == "all" or name in catalog.datasets(files):
+    if name == "all" or name in catalog.entries(files):
         raise UsageError(f"the name '{name}' is taken", "Give another one: --name.")
 
 

@@ -5,10 +5,10 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from cellgauge.cli import options, setup
-from cellgauge.cli.output import out, show_json
+from cellgauge.cli.output import out, say, show_json
 
 if TYPE_CHECKING:
-    from cellgauge.specs import DatasetSpec
+    from cellgauge.specs import DatasetSpec, GroupSpec
 
 WIDE = 110
 """Columns of a terminal that has room for roles."""
@@ -44,34 +44,46 @@ def datasets(catalogs: options.Catalogs = None, as_json: options.Json = False) -
     """List every dataset of the catalogue, and whether its checksum is known; `datasets show` tells more of one."""
     from cellgauge import catalog
 
-    found = catalog.datasets(setup.settings(catalog=catalogs).catalogs)
-    rows = [
-        {
-            "name": name,
-            "version": spec.version,
-            "status": _status(spec),
-            "reason": spec.deprecated.reason if spec.deprecated else "",
-            "successor": spec.deprecated.successor if spec.deprecated else None,
-            "organism": spec.organism,
-            "modality": spec.modality,
-            "gene_ids": spec.gene_ids,
-            "roles": list(spec.obs),
-            "verified": spec.verified,
-            "size": spec.size,
-            "sources": list(spec.sources),
-            "licence": spec.licence,
-            "title": spec.title,
-        }
-        for name, spec in found.items()
-    ]
+    found = catalog.entries(setup.settings(catalog=catalogs).catalogs)
+    rows = [_row(name, spec) for name, spec in found.items()]
     roles = ("roles",) if out.width >= WIDE else ()
     _show(rows, ("name", "organism", "gene_ids", *roles, "status"), as_json)
 
 
-def _status(spec: "DatasetSpec") -> str:
+def _row(name: str, spec: "DatasetSpec | GroupSpec") -> dict[str, Any]:
+    """Tell of a dataset, or of a group what is so of its members together."""
+    from cellgauge.specs import DatasetSpec
+
+    several = (spec,) if isinstance(spec, DatasetSpec) else spec.datasets
+    sizes = [one.size for one in several if one.size is not None]
+    kinds = list(dict.fromkeys(one.gene_ids for one in several))
+    return {
+        "name": name,
+        "version": spec.version,
+        "status": _status(spec),
+        "reason": spec.deprecated.reason if spec.deprecated else "",
+        "successor": spec.deprecated.successor if spec.deprecated else None,
+        "organism": ", ".join(dict.fromkeys(one.organism for one in several)),
+        "modality": ", ".join(dict.fromkeys(one.modality for one in several)),
+        "gene_ids": kinds[0] if len(kinds) == 1 else "mixed",
+        "roles": [role for role in several[0].obs if all(role in one.obs for one in several)],
+        "verified": all(one.verified for one in several),
+        "size": sum(sizes) if len(sizes) == len(several) else None,
+        "sources": list(spec.sources) if isinstance(spec, DatasetSpec) else [],
+        "licence": spec.licence,
+        "title": spec.title,
+        "members": [] if isinstance(spec, DatasetSpec) else list(spec.members),
+    }
+
+
+def _status(spec: "DatasetSpec | GroupSpec") -> str:
     """Say in a word how far a dataset can be relied on: a deprecated one not, whether its checksum is known or not."""
+    from cellgauge.specs import GroupSpec
+
     if spec.deprecated:
         return "deprecated"
+    if isinstance(spec, GroupSpec):
+        return "group"
     return "verified" if spec.verified else "unverified"
 
 
@@ -79,11 +91,13 @@ def _status(spec: "DatasetSpec") -> str:
 def tasks(as_json: options.Json = False) -> None:
     """List every task that can score an output."""
     from cellgauge import catalog
+    from cellgauge_tasks import package
 
     rows = [
         {
             "name": name,
             "version": task.version,
+            "package": package(task),
             "verb": task.verb,
             "roles": list(task.roles),
             "headline": list(task.headline),
@@ -93,6 +107,8 @@ def tasks(as_json: options.Json = False) -> None:
         for name, task in catalog.tasks().items()
     ]
     _show(rows, ("name", "verb", "roles", "baseline", "title"), as_json)
+    for told in catalog.broken_tasks().values():
+        say(told)
 
 
 def _show(rows: list[dict[str, Any]], columns: tuple[str, ...], as_json: bool) -> None:

@@ -36,7 +36,7 @@ def found(kind: str, catalog: Any, settings: Any) -> Any:
     if kind == "models":
         return catalog.manifests(chosen.model_folders)
     if kind == "datasets":
-        return catalog.datasets(chosen.catalogs)
+        return catalog.entries(chosen.catalogs)
     return catalog.tasks()
 
 

@@ -39,11 +39,12 @@ def perform(
     asked: "Asked", chosen: "Settings", *, run_id: str = "", events: Path | None = None, as_json: bool = False
 ) -> int:
     """Prepare, run, score and show; return the exit code: 0 if every planned result is there."""
-    from cellgauge import store
+    from cellgauge import accelerator, store
     from cellgauge.cli.live import interruptible
     from cellgauge.report import document, table
 
     interruptible()
+    accelerator.check(chosen.score_device)
     kept = store.Store(chosen.results)
     kept.prepare()
     engine = setup.engine(chosen)
@@ -55,8 +56,8 @@ def perform(
         prospect = _look_ahead(begun, asked, chosen, engine, kept)
     with written_down(prospect.run, kept, failures):
         _evaluate(prospect, _kit(prospect, chosen), events, failures)
-        for _ in fill(_controls(prospect, chosen), chosen.scorers, kept, prospect.run.id):
-            pass
+        for control in fill(_controls(prospect, chosen), chosen, kept, prospect.run.id):
+            note(control, kept, failures)
         ended = prospect.run.model_copy(update={"ended": store.now_utc(), "failures": failures})
         found = document.collect(ended, kept, prospect.prepared.tasks)
         kept.keep_run(ended.model_copy(update={"outcome": "complete" if found.complete else "incomplete"}))
@@ -160,7 +161,7 @@ def _kit(prospect: Prospect, chosen: "Settings") -> "Kit":
         engine_version=prospect.engine.check(),
         executor=executors.threads(asked.jobs + gpus),
         slots=asked.jobs,
-        scorers=Scorers(chosen.scorers),
+        scorers=Scorers(chosen.scorers, chosen.score_device),
         cache=setup.cache(chosen),
         site=site,
         gpu_wait=chosen.gpu_wait,
@@ -181,7 +182,7 @@ def _controls(prospect: Prospect, chosen: "Settings") -> "list[Todo]":
 
 
 def fill(
-    todo: "Sequence[Todo]", workers: int, store: "Store", run: str, *, small: bool = False
+    todo: "Sequence[Todo]", chosen: "Settings", store: "Store", run: str, *, small: bool = False
 ) -> "Iterator[TaskResult]":
     """Score what starts no model, say of each what became of it, and yield it.
 
@@ -205,7 +206,8 @@ def fill(
         return
     cancel = Cancel()
     catch(cancel)
-    scorers = Here() if small else Scorers(min(len(todo), workers))
+    device = chosen.score_device
+    scorers = Here(device) if small else Scorers(min(len(todo), chosen.scorers), device)
     for one in offline.fill(todo, scorers, store, run, cancel):
         what = f"{one.scoring.control or one.scoring.model} on {one.scoring.dataset}: {one.scoring.task}"
         say(f"{what}: {one.state.replace('_', ' ')}{': ' + one.reason if one.reason else f', {one.seconds:.1f} s'}")
@@ -242,11 +244,18 @@ def noted(
 ) -> "Iterator[Progress]":
     """Pass on what happens, and note what fails where a good result of before stays in the store."""
     from cellgauge.evaluate import Scored
-    from cellgauge.specs import REUSABLE
 
     for one in happens:
-        if isinstance(one, Scored) and one.result.state not in REUSABLE:
-            before = kept.intact_result(one.result.scoring.id)
-            if before and before.state in REUSABLE:
-                failures[one.result.scoring.id] = (one.result.state, one.result.reason)
+        if isinstance(one, Scored):
+            note(one.result, kept, failures)
         yield one
+
+
+def note(result: "TaskResult", kept: "Store", failures: "dict[str, tuple[State, str]]") -> None:
+    """Note of a result that it failed where a good one of before stays in the store: it is not to be shown as new."""
+    from cellgauge.specs import REUSABLE
+
+    if result.state not in REUSABLE:
+        before = kept.intact_result(result.scoring.id)
+        if before and before.state in REUSABLE:
+            failures[result.scoring.id] = (result.state, result.reason)

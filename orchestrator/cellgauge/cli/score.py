@@ -17,11 +17,13 @@ if TYPE_CHECKING:
     from cellgauge.evaluate import Progress
     from cellgauge.pipeline import Reuse
     from cellgauge.settings import Settings
-    from cellgauge.specs import Dataset, Job, Plan, Run, TaskResult
+    from cellgauge.specs import Dataset, Job, Plan, Run, State, TaskResult
     from cellgauge.store import Store
     from cellgauge_tasks import Task
 
 
+SEED = 42
+"""Of the scoring of an embedding that stands beside no run."""
 SMALL = 5000
 """Cells of an output that is scored without a process of its own: Ctrl-C has to wait for it."""
 
@@ -53,7 +55,12 @@ def score(
         Path | None, typer.Option("--cells", help="The cell id of each row of an `.npy` file, one a line.")
     ] = None,
     name: Annotated[str | None, typer.Option("--name", help="What to call it; its file's name by default.")] = None,
-    seed: Annotated[int, typer.Option("--seed", "-s", help="Of the scoring of an embedding.", min=0)] = 42,
+    seed: Annotated[
+        int | None,
+        typer.Option(
+            "--seed", "-s", help="Of the scoring of an embedding; 42 by default, and beside a run that run's.", min=0
+        ),
+    ] = None,
     controls: options.Controls = False,
     refresh: Annotated[bool, typer.Option("--refresh", help="Score again also what is scored already.")] = False,
     results: options.Results = None,
@@ -64,41 +71,51 @@ def score(
 
     Nothing is started but the scoring. With a run and --embedding both are in one table.
     """
-    from cellgauge import catalog, named
+    from cellgauge import accelerator, catalog, named, supplies
     from cellgauge.errors import UsageError
     from cellgauge.store import Store, new_run_id
 
     if (embedding is None) != (dataset is None):
         raise UsageError("--embedding and --dataset go together", "For instance: --embedding emb.npy --dataset NAME")
-    if embedding is None and (cells or name):
-        raise UsageError("--cells and --name go with --embedding")
+    if embedding is None and (cells or name or seed is not None):
+        raise UsageError("--cells, --name and --seed go with --embedding", "Outputs are scored with their own seeds.")
     store = Store(setup.settings(results=results).results)
     before = named.run(run or named.LATEST, store) if run or embedding is None else None
     given = {"catalog": catalogs or [Path(path) for path in (before.places.get("catalog", []) if before else [])]}
     chosen = setup.settings(results=results, **given)
+    accelerator.check(chosen.score_device)
     store.prepare()
     names = options.split(tasks or []) or (list(before.plan.tasks) if before else ["all"])
-    picked = catalog.pick("task", names, catalog.tasks())
+    picked = catalog.pick_tasks(names, say)
     jobs = list(before.plan.jobs) if before else []
-    wanted = dict.fromkeys([one.name for job in jobs for one in job.datasets] + ([dataset] if dataset else []))
-    data = _datasets(list(wanted), chosen)
+    data = _datasets([*supplies.files(jobs), *([dataset] if dataset else [])], chosen)
+    data |= supplies.stacks(jobs, data, setup.cache(chosen))
     id = new_run_id()
+    notes = dict(before.notes) if before else {}
     if embedding and dataset:
-        jobs.append(_taken_in(embedding, cells, name, data[dataset], store, seed, id, jobs))
-    made = _planned(jobs, before, data, picked, controls=controls)
-    raise typer.Exit(_done(made, id, before, data, picked, store, chosen, refresh=refresh, as_json=as_json))
+        seeds = [seed] if seed is not None else [*dict.fromkeys(job.seed for job in jobs)] or [SEED]
+        made, told = _taken_in(embedding, cells, name, data[dataset], store, seeds, id, jobs)
+        jobs += made
+        notes |= {job.id: (told,) for job in made} if told else {}
+    begun = _begun(_planned(jobs, before, data, picked, controls=controls), id, before, chosen, notes)
+    raise typer.Exit(_done(begun, data, picked, store, chosen, refresh=refresh, as_json=as_json))
 
 
 def _datasets(names: "Sequence[str]", chosen: "Settings") -> "dict[str, Dataset]":
-    """Get and check datasets, all of which have to be there."""
-    from cellgauge.data import check, fetch
+    """Get and check datasets, all of which have to be there; of a group its members, and these as one."""
+    from cellgauge import supplies
+    from cellgauge.errors import UsageError
+    from cellgauge.groups import GroupChoice
 
-    cache, found = setup.cache(chosen), {}
-    for name, spec in setup.datasets(names, chosen).items():
-        with setup.bar(name) as report:
-            file = fetch.fetch(spec, cache, report)
-        found[name] = check.check(spec, *file, seals=cache.root / "checked")
-    return found
+    specs = setup.datasets(names, chosen) if names else {}
+    possible = lambda one: not isinstance(one, GroupChoice) or not one.unstacked  # noqa: E731
+    found = supplies.get([*specs.values()], (), setup.cache(chosen), pulling=setup.bar, needed=possible)
+    for problem in found.unusable.values():
+        raise problem
+    for one in found.choices:
+        if isinstance(one, GroupChoice) and one.unstacked:
+            raise UsageError(f"'{one.spec.name}' cannot be taken as one dataset: {one.unstacked}")
+    return found.datasets
 
 
 def _taken_in(
@@ -107,11 +124,14 @@ def _taken_in(
     name: str | None,
     dataset: "Dataset",
     store: "Store",
-    seed: int,
+    seeds: "Sequence[int]",
     run: str,
     others: "Sequence[Job]",
-) -> "Job":
-    """Read an embedding, put it into the order of the dataset's cells, and keep it."""
+) -> "tuple[list[Job], str]":
+    """Read an embedding, put it into the order of the dataset's cells, and keep it; say how its rows were found.
+
+    It is kept for each seed that it is scored with, as only numbers of the same seed are compared.
+    """
     from cellgauge import elsewhere
     from cellgauge.errors import UsageError
     from cellgauge.specs.base import NAME
@@ -125,7 +145,7 @@ def _taken_in(
     values, told = elsewhere.ordered(elsewhere.read(path, key, cells), dataset)
     if told:
         say(told)
-    return elsewhere.keep(values, label, dataset, store, seed=seed, run=run, told=told).job
+    return [elsewhere.keep(values, label, dataset, store, seed=one, run=run).job for one in seeds], told
 
 
 def _planned(
@@ -140,14 +160,13 @@ def _planned(
 
     choices = {name: plan.DatasetChoice.of(one, tasks.values()) for name, one in data.items()}
     scored = before.plan.scorings if before else ()
-    made = offline.again(jobs, scored, choices, tasks, score.versions(), controls=controls)
+    names = (*(before.plan.datasets if before else ()),)
+    made = offline.again(jobs, scored, choices, tasks, score.versions(), controls=controls, asked=names)
     return made.model_copy(update={"baselines": before.plan.baselines if before else ()})
 
 
 def _done(
-    made: "Plan",
-    id: str,
-    before: "Run | None",
+    begun: "Run",
     data: "dict[str, Dataset]",
     tasks: "dict[str, Task]",
     store: "Store",
@@ -156,25 +175,27 @@ def _done(
     refresh: bool,
     as_json: bool,
 ) -> int:
-    """Score what a plan says, keep it as a run, and show it; return the exit code."""
+    """Score what a run's plan says, keep it, and show it; return the exit code."""
     from cellgauge import events, offline, pipeline
     from cellgauge.cli import perform
     from cellgauge.report import document, table
     from cellgauge.store import now_utc
 
+    made, id = begun.plan, begun.id
     reuse = pipeline.reusable(made, store)
     reuse = pipeline.Reuse(reuse.jobs) if refresh else reuse
     cache = setup.cache(chosen)
     bench = offline.Bench(data, tasks, store, id, (cache.root, *cache.shared))
     todo = offline.of_jobs(made, reuse, bench) + offline.of_controls(made.controls, bench, refresh=refresh)
-    begun = _begun(made, id, before, chosen)
     store.keep_run(begun)
-    with perform.written_down(begun, store, {}):
+    failures: dict[str, tuple[State, str]] = {}
+    with perform.written_down(begun, store, failures):
         small = len(todo) == 1 and all(one.n_cells <= SMALL for one in data.values())
-        happening = _happening(made, reuse, store, perform.fill(todo, chosen.scorers, store, id, small=small))
+        results = _noted(perform.fill(todo, chosen, store, id, small=small), store, failures)
+        happening = _happening(made, reuse, store, results)
         for _ in events.record(happening, begun, [store.run_file(id, "events.jsonl")]):
             pass
-        ended = begun.model_copy(update={"ended": now_utc()})
+        ended = begun.model_copy(update={"ended": now_utc(), "failures": failures})
         found = document.collect(ended, store, tasks)
         store.keep_run(ended.model_copy(update={"outcome": "complete" if found.complete else "incomplete"}))
     if as_json:
@@ -185,7 +206,20 @@ def _done(
     return 0 if found.complete else 1
 
 
-def _begun(made: "Plan", id: str, before: "Run | None", chosen: "Settings") -> "Run":
+def _noted(
+    results: "Iterator[TaskResult]", store: "Store", failures: "dict[str, tuple[State, str]]"
+) -> "Iterator[TaskResult]":
+    """Pass on results, those of controls too, and note what failed where the number of before stays in the store."""
+    from cellgauge.cli import perform
+
+    for one in results:
+        perform.note(one, store, failures)
+        yield one
+
+
+def _begun(
+    made: "Plan", id: str, before: "Run | None", chosen: "Settings", notes: "dict[str, tuple[str, ...]]"
+) -> "Run":
     import cellgauge
     from cellgauge import owner
     from cellgauge.specs import Run
@@ -199,6 +233,7 @@ def _begun(made: "Plan", id: str, before: "Run | None", chosen: "Settings") -> "
         owner=owner.me().token,
         places=before.places if before else {"catalog": [str(path.absolute()) for path in chosen.catalog]},
         plan=made,
+        notes=notes,
         cellgauge=cellgauge.__version__,
     )
 

@@ -1,6 +1,6 @@
 """From what a person asked for to what a run needs: the store, the engine, the GPUs, and the plan."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from cellgauge.images import Runnable
     from cellgauge.pipeline import Prepared, Site, Wanted
     from cellgauge.settings import Settings
-    from cellgauge.specs import Asked, DatasetSpec, Model
+    from cellgauge.specs import Asked, DatasetSpec, GroupSpec, Model
 
 
 def engine(chosen: "Settings") -> "Engine":
@@ -71,7 +71,7 @@ def prepare(
 
     wanted = _wanted(asked, chosen.model_folders)
     specs = datasets(asked.datasets, chosen)
-    picked = catalog.pick("task", asked.tasks, catalog.tasks())
+    picked = catalog.pick_tasks(asked.tasks, say)
     place = site(asked, chosen, [one.model for one in wanted])
     kept, pulling = cache(chosen), bar if pull else None
     found = list(specs.values())
@@ -94,19 +94,27 @@ def prepare(
     return prepared, place
 
 
-def datasets(names: Sequence[str], chosen: "Settings") -> "dict[str, DatasetSpec]":
-    """Look up datasets by name or pattern, and say which are deprecated."""
+def datasets(names: Sequence[str], chosen: "Settings") -> "dict[str, DatasetSpec | GroupSpec]":
+    """Look up datasets and groups by name or pattern, and say which are deprecated."""
     from cellgauge import catalog
 
-    known = catalog.datasets(chosen.catalogs)
+    known = catalog.entries(chosen.catalogs)
     old = [name for name, spec in known.items() if spec.deprecated]
     more = "Datasets of your own: name their catalogue with --catalog."
     found = catalog.pick("dataset", names, known, more, hidden=old)
-    for name, spec in found.items():
+    for name, spec in (found | single(found)).items():
         if spec.deprecated:
             instead = f"; use {spec.deprecated.successor}" if spec.deprecated.successor else ""
             say(f"dataset {name} is deprecated: {spec.deprecated.reason}{instead}")
     return found
+
+
+def single(specs: "Mapping[str, DatasetSpec | GroupSpec]") -> "dict[str, DatasetSpec]":
+    """Take the datasets themselves, and of groups their members."""
+    from cellgauge.specs import GroupSpec
+
+    parts = (spec.datasets if isinstance(spec, GroupSpec) else (spec,) for spec in specs.values())
+    return {one.name: one for several in parts for one in several}
 
 
 def site(asked: "Asked", chosen: "Settings", models: "list[Model]") -> "Site":

@@ -144,6 +144,7 @@ def _host_checks(asked: Asked, skew: float | None) -> Iterator[Check]:
     yield "cpu", lambda: host.processor(machine.cpu_flags(), _needs(asked.models))
     yield "open files", lambda: host.files(resource.getrlimit(resource.RLIMIT_NOFILE)[0])
     yield "logout", lambda: host.logout(_logind(), engine.user(), _lingers())
+    yield "tasks", lambda: host.tasks(list(catalog.tasks()), list(catalog.broken_tasks().values()))
     yield "versions", lambda: host.installed({"Python": platform.python_version(), **host.versions()})
 
 

@@ -27,6 +27,7 @@ FindingName = Literal[
     "cpu",
     "open files",
     "logout",
+    "tasks",
 ]
 
 

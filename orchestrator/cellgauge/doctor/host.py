@@ -2,7 +2,7 @@
 
 import os
 import tempfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -158,6 +158,13 @@ def logout(settings: Mapping[str, str], user: str, lingers: bool) -> Finding:
     if not kills or lingers or user in spared or (only and user not in only):
         return ok("logout", "runs in the background outlive a logout")
     return warning("logout", "KillUserProcesses=yes: runs end at logout", f"sudo loginctl enable-linger {user}")
+
+
+def tasks(known: Sequence[str], broken: Sequence[str]) -> Finding:
+    """Judge the tasks of other packages: one that cannot be had is in the way of nobody who does not ask for it."""
+    if broken:
+        return warning("tasks", "; ".join(broken), "Mend that package, or uninstall it from this environment.")
+    return ok("tasks", f"all {len(known)} can be had")
 
 
 def installed(versions: Mapping[str, str]) -> Finding:

@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
+from cellgauge import joint
 from cellgauge import plan as planning
 from cellgauge.report import progress, standing
 from cellgauge.report.standing import Flag, Standing
@@ -52,7 +53,7 @@ class Entry(Spec):
     genes_known: float | None = None
     """Share of the dataset's genes that the model was given under a name that it knows."""
     repeated: float | None = None
-    """Share of the output's rows that are the same as an earlier one."""
+    """Share of the output's rows that are the same as an earlier one, though their cells are not."""
     flags: tuple[Flag, ...] = ()
     """Of the output as a whole."""
     scores: tuple[Number, ...] = ()
@@ -109,15 +110,18 @@ def collect(run: Run, store: Store, tasks: Mapping[str, Task] | None = None) -> 
     missing = _missing(run)
     records = {job: store.intact(job) for job in jobs}
     for scoring in plan.scorings:
-        result, instead = _found(scoring, records[scoring.job], store), missing[scoring.job]
-        if scoring.id in run.failures and not (result and result.run > run.id):  # ids begin with the time
+        record = joint.record(scoring, records.get)
+        result, instead = _found(scoring, record, store), missing[scoring.job]
+        if _failed_again(scoring, result, run):
             result, instead = None, run.failures[scoring.id]
         elif result is None and store.intact_result(scoring.id):
             instead = ("cancelled", "its job was computed again since, and this was not scored again")
-        entry = _entry(scoring, jobs[scoring.job], records[scoring.job], result, *instead)
+        notes = run.notes.get(scoring.job, ())
+        entry = _entry(scoring, jobs[scoring.job], record, result, *instead, notes=notes)
         found.append((entry, result))
     controls = [(one.scoring, store.intact_result(one.scoring.id)) for one in plan.controls]
-    entries += _judged(found, [result for _, result in controls if result], store, tasks or {})
+    believed = [result for scoring, result in controls if result and not _failed_again(scoring, result, run)]
+    entries += _judged(found, believed, store, tasks or {})
     dataset, model, task = (
         {name: place for place, name in enumerate(names)} for names in (plan.datasets, plan.models, plan.tasks)
     )
@@ -135,18 +139,26 @@ def collect(run: Run, store: Store, tasks: Mapping[str, Task] | None = None) -> 
         baselines=plan.baselines,
         complete=states["ok"] > 0 and states["ok"] + states["not_applicable"] == len(entries),
         results=tuple(entries),
-        controls=tuple(_control(scoring, result) for scoring, result in controls),
+        controls=tuple(_control(scoring, result, run) for scoring, result in controls),
     )
 
 
-def _control(scoring: Scoring, result: TaskResult | None) -> ControlEntry:
+def _failed_again(scoring: Scoring, result: TaskResult | None, run: Run) -> bool:
+    """Tell whether this run failed where what is kept is older: ids begin with the time."""
+    return scoring.id in run.failures and not (result and result.run > run.id)
+
+
+def _control(scoring: Scoring, result: TaskResult | None, run: Run) -> ControlEntry:
+    state, reason = (result.state, result.reason) if result else ("pending", "it was not scored")
+    if _failed_again(scoring, result, run):
+        result, (state, reason) = None, run.failures[scoring.id]
     return ControlEntry(
         control=scoring.control or "negative",
         dataset=scoring.dataset,
         task=scoring.task,
         seed=scoring.seed,
-        state=result.state if result else "pending",
-        reason=result.reason if result else "it was not scored",
+        state=state,
+        reason=reason,
         scores=result.scores if result else (),
     )
 
@@ -162,24 +174,28 @@ def _judged(
     for place, (_, result) in enumerate(found):
         if result and result.state == "ok":
             groups.setdefault(standing.ground(result.scoring), {})[place] = result
+    ours: dict[str, list[TaskResult]] = {}
+    for control in controls:
+        ours.setdefault(standing.ground(control.scoring), []).append(control)
     entries = [entry for entry, _ in found]
     columns = Counter(_column(entries[next(iter(known))]) for known in groups.values())
     for ground, known in groups.items():
         first = entries[next(iter(known))]
-        rows = [
-            standing.Row(
-                entries[place].model, entries[place].variant == "default" and not entries[place].changed, result
-            )
-            for place, result in known.items()
-        ]
+        rows = [_row(entries[place], result) for place, result in known.items()]
         stands = standing.stand(rows, tasks.get(first.task), store, beside=columns[_column(first)] > 1)
-        ends = standing.bounds(one for one in controls if standing.ground(one.scoring) == ground)
+        ends = standing.bounds(ours.get(ground, ()), tasks.get(first.task))
         for place, judged in zip(known, stands, strict=True):
             numbers = tuple(
                 _number(one, ends(one), *judged.get(number, ("", ()))) for number, one in enumerate(known[place].scores)
             )
             entries[place] = entries[place].model_copy(update={"scores": numbers})
     return entries
+
+
+def _row(entry: Entry, result: TaskResult) -> standing.Row:
+    """Say what of a result is compared; what was made elsewhere is no baseline, whatever it is called."""
+    plain = entry.variant == "default" and not entry.changed and not entry.elsewhere
+    return standing.Row(entry.model, plain, result)
 
 
 def _column(entry: Entry) -> tuple[str, str, int]:
@@ -213,7 +229,14 @@ def _found(scoring: Scoring, record: RunRecord | None, store: Store) -> TaskResu
 
 
 def _entry(
-    scoring: Scoring, job: Job, record: RunRecord | None, result: TaskResult | None, state: Any, reason: str
+    scoring: Scoring,
+    job: Job,
+    record: RunRecord | None,
+    result: TaskResult | None,
+    state: Any,
+    reason: str,
+    *,
+    notes: Sequence[str] = (),
 ) -> Entry:
     known = standing.genes_known(record, scoring.dataset)
     repeated = result.repeated if result else None
@@ -230,9 +253,9 @@ def _entry(
         job=scoring.job,
         seen=scoring.seen,
         limit_cells=scoring.limit_cells,
-        warnings=result.warnings if result else (),
+        warnings=(*notes, *(result.warnings if result else ())),
         elsewhere=job.image.startswith(ELSEWHERE),
         genes_known=known,
         repeated=repeated,
-        flags=standing.flags(known, repeated) if result and result.scores else (),
+        flags=standing.flags(known, repeated, result.warnings) if result and result.scores else (),
     )

@@ -58,8 +58,8 @@ def make(plan: Plan, store: Store, reuse: Reuse) -> Explanation:
     found: list[Explained] = []
     for job in plan.jobs:
         found.append(_job(job, store, job.id in reuse.jobs))
-        scorings = [scoring for scoring in plan.scorings if scoring.job == job.id]
-        found += [_scoring(one, store, found[-1].reused, one.id in reuse.scorings) for one in scorings]
+        scorings = [scoring for scoring in plan.scorings if scoring.jobs[-1] == job.id]
+        found += [_scoring(one, store, reuse.jobs.issuperset(one.jobs), one.id in reuse.scorings) for one in scorings]
     return Explanation(explained=tuple(found), skips=plan.skips)
 
 
@@ -98,7 +98,7 @@ def _alike(one: Job, other: Job) -> bool:
 
 
 def _scoring(scoring: Scoring, store: Store, job_reused: bool, reused: bool) -> Explained:
-    what = f"{scoring.task} of it"
+    what = f"{scoring.task} of {scoring.dataset if scoring.parts else 'it'}"
     if reused:
         reason = "is used again: every field agrees"
         return Explained(what=what, id=scoring.id, reused=True, reason=reason, kept=scoring.id)

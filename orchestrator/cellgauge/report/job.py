@@ -7,6 +7,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from cellgauge import joint
 from cellgauge.report import label
 from cellgauge.specs import Coverage, GpuUse, RunRecord, TaskResult
 from cellgauge.store import Store
@@ -95,7 +96,8 @@ def _scores(record: RunRecord, store: Store) -> Table | None:
 def _of(record: RunRecord, store: Store) -> Iterator[TaskResult]:
     """Every result of a job, whichever run scored it."""
     for one in store.results():
-        if one.scoring.job == record.job.id and (result := store.score_of(one.scoring, record)):
+        of = joint.record(one.scoring, store.intact) if record.job.id in one.scoring.jobs else None
+        if of and (result := store.score_of(one.scoring, of)):
             yield result
 
 

@@ -11,7 +11,7 @@ from rich.text import Text
 
 from cellgauge.images import UNBUILT
 from cellgauge.pipeline import Reuse
-from cellgauge.report import label
+from cellgauge.report import label, reasons
 from cellgauge.specs import Job, Plan, Skip, Spec
 from cellgauge.words import printable
 
@@ -52,7 +52,8 @@ def make(
     """
     tasks: dict[str, dict[str, Literal["score", "reuse"]]] = {job.id: {} for job in plan.jobs}
     for scoring in plan.scorings:
-        tasks[scoring.job][scoring.task] = "reuse" if scoring.id in reuse.scorings else "score"
+        for job in scoring.jobs:
+            tasks[job][scoring.task] = "reuse" if scoring.id in reuse.scorings else "score"
     found = tuple(
         PlannedJob(
             job=job,
@@ -95,8 +96,9 @@ def _to_pull(one: PlannedJob, dataset: str) -> str:
 
 
 def _skips(outline: Outline) -> Iterator[Text]:
-    reasons: dict[tuple[str, str, str], list[str]] = {}
-    for skip in outline.skips:
-        reasons.setdefault((skip.model, skip.dataset, skip.reason), []).append(skip.task)
-    for (model, dataset, reason), tasks in reasons.items():
-        yield Text(f"skipped: {model} on {dataset} ({', '.join(dict.fromkeys(tasks))}): {reason}")
+    said = (
+        reasons.Said(label.model(one.model, one.variant, {}), one.dataset, one.task, "skipped", one.reason)
+        for one in outline.skips
+    )
+    for where, kind, reason in reasons.grouped(said):
+        yield Text(f"{kind}: {where}: {reason}")

@@ -2,7 +2,7 @@
 
 import json
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -10,9 +10,9 @@ from cellgauge.report import pairs
 from cellgauge.specs import RunRecord, ScoreValue, Scoring, TaskResult
 from cellgauge.store import Store
 from cellgauge_model.contract import Param
-from cellgauge_tasks import Task
+from cellgauge_tasks import Caveat, Task
 
-Flag = Literal["below_baseline", "above_controls", "below_controls", "few_genes", "repeated_rows"]
+Flag = Literal["below_baseline", "above_controls", "below_controls", "few_genes", "repeated_rows", "caveat"]
 """What is to be known before a number is believed."""
 Standing = Literal["", "best", "level", "unknown"]
 """Among the numbers of its column: `level` cannot be told from the best in pairs on the same resamples; `unknown`
@@ -55,9 +55,16 @@ def _ends(score: ScoreValue, sign: float) -> list[float]:
     return [sign * one for one in (score.low, score.high, score.value) if one is not None]
 
 
-def key(score: ScoreValue) -> tuple[str, str]:
-    """Name a score among those of its task."""
-    return score.metric, ", ".join(f"{name}={value}" for name, value in sorted(score.params.items()))
+def key(score: ScoreValue, facts: Collection[str] = ()) -> tuple[str, str]:
+    """Name a score among those of its task.
+
+    Parameters
+    ----------
+    facts
+        Params that make no difference.
+    """
+    told = (f"{name}={value}" for name, value in sorted(score.params.items()) if name not in facts)
+    return score.metric, ", ".join(told)
 
 
 def headline(metric: str, scores: Sequence[ScoreValue]) -> int | None:
@@ -87,7 +94,7 @@ class Row:
 
     model: str
     plain: bool
-    """True of a model as it comes: no variant, nothing set."""
+    """True of a model as it comes: no variant, nothing set, and not an embedding that was made elsewhere."""
     result: TaskResult
 
 
@@ -115,22 +122,31 @@ def stand(
         }
         if len(column) < 2 and not beside:
             continue
-        standings = _standings({at: one for at, (_, one) in column.items()})
+        trusted = {at for at in column if not _has_caveat(rows[at].result.warnings)}
+        standings = _standings({at: one for at, (_, one) in column.items()}, trusted)
         for at, (number, one) in column.items():
             below = base in column and at != base and _below(one, column[base][1])
             found[at][number] = (standings[at], ("below_baseline",) if below else ())
     return found
 
 
-def _standings(column: Mapping[int, pairs.Drawn]) -> dict[int, Standing]:
-    """Say how each of a column stands; the best is so called only if it can be compared with another."""
-    best = _best({at: one.score for at, one in column.items()})
+def _standings(column: Mapping[int, pairs.Drawn], trusted: Collection[int]) -> dict[int, Standing]:
+    """Say how each of a column stands; the best is so called only if it can be compared with another.
+
+    What is not to be read without its warning is the best of nothing: it is compared with the best of the others, and
+    where it is ahead of that nothing is said of how it stands.
+    """
+    best = _best({at: one.score for at, one in column.items() if at in trusted})
+    if best is None:
+        return dict.fromkeys(column, "unknown")
     found = {at: _level(one, column[best]) for at, one in column.items() if at != best}
     found[best] = "best" if any(one != "unknown" for one in found.values()) else "unknown"
     return found
 
 
-def _best(scores: Mapping[int, ScoreValue]) -> int:
+def _best(scores: Mapping[int, ScoreValue]) -> int | None:
+    if not scores:
+        return None
     sign = 1.0 if next(iter(scores.values())).better == "higher" else -1.0
     return max(scores, key=lambda place: sign * scores[place].value)
 
@@ -155,27 +171,36 @@ def genes_known(record: RunRecord | None, dataset: str) -> float | None:
     return item.genes.kept / item.genes.given * (1.0 if item.gene_coverage is None else item.gene_coverage)
 
 
-def flags(known: float | None, repeated: float | None) -> tuple[Flag, ...]:
+def flags(known: float | None, repeated: float | None, warnings: Sequence[str] = ()) -> tuple[Flag, ...]:
     """Flag an output as a whole."""
     found: list[Flag] = []
     if known is not None and known < FEW_GENES:
         found.append("few_genes")
     if repeated is not None and repeated > MANY_REPEATS:
         found.append("repeated_rows")
+    if _has_caveat(warnings):
+        found.append("caveat")
     return tuple(found)
 
 
-def bounds(controls: Iterable[TaskResult]) -> Callable[[ScoreValue], Bounds | None]:
+def _has_caveat(warnings: Iterable[str]) -> bool:
+    return any(one.startswith(f"{Caveat.__name__}: ") for one in warnings)
+
+
+def bounds(controls: Iterable[TaskResult], task: Task | None = None) -> Callable[[ScoreValue], Bounds | None]:
     """Collect what the controls of one task score, and give what finds it for a score; None where one of both is not.
 
-    Where a metric has one score alone its parameters are no matter: the resolution that was best, perhaps.
+    Controls and score have to agree in what makes a metric, and not in what the task calls facts: a model may have no
+    value in some conditions. Where a metric has one score alone its parameters are no matter: the resolution that was
+    best, perhaps.
     """
+    facts = task.facts if task else ()
     positive: dict[tuple[str, str], ScoreValue] = {}
     negative: dict[tuple[str, str], list[float]] = {}
     for result in controls:
         alone = Counter(one.metric for one in result.scores)
         for one in result.scores:
-            for name in {key(one), *([(one.metric, "")] if alone[one.metric] == 1 else [])}:
+            for name in {key(one, facts), *([(one.metric, "")] if alone[one.metric] == 1 else [])}:
                 if result.scoring.control == "positive":
                     positive[name] = one
                 else:
@@ -185,7 +210,7 @@ def bounds(controls: Iterable[TaskResult]) -> Callable[[ScoreValue], Bounds | No
         for name, drawn in negative.items()
         if name in positive
     }
-    return lambda score: both.get(key(score)) or both.get((score.metric, ""))
+    return lambda score: both.get(key(score, facts)) or both.get((score.metric, ""))
 
 
 def label(params: Mapping[str, Param]) -> str:

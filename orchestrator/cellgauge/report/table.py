@@ -6,7 +6,8 @@ from collections.abc import Iterator, Mapping
 from rich.console import Group, RenderableType
 from rich.text import Text
 
-from cellgauge.report.document import Document
+from cellgauge.report import label, reasons
+from cellgauge.report.document import Document, Entry
 from cellgauge.report.grid import MARKS, Grid
 from cellgauge.words import printable
 from cellgauge_tasks import Task
@@ -81,13 +82,34 @@ def _notes(document: Document) -> Iterator[Text]:
             whose = f" for {', '.join(dict.fromkeys(by_cells[cells]))}" if len(by_cells) > 1 else ""
             text = f"{dataset}: only {cells:,} of its cells{whose} (--limit-cells): not comparable with scores of all"
             yield Text(text, style="bold red")
-    reasons: dict[tuple[str, str, str, str], list[str]] = {}
+    yield from _controls(document)
+    models = [_model(entry) for entry in document.results]
+    for where, kind, reason in reasons.grouped(_said(document), models):
+        yield Text(f"{where}: ").append(kind, style="bold").append(f": {printable(reason)}")
+
+
+def _controls(document: Document) -> Iterator[Text]:
+    """Say which controls have no scores, and why: without them nothing is scaled, nor flagged as out of bounds."""
+    lost: dict[tuple[str, str, str], list[str]] = {}
+    for one in document.controls:
+        if one.state != "ok":
+            state = one.state.replace("_", " ")
+            lost.setdefault((one.dataset, one.task, f"{one.control} control"), []).append(f"{state}: {one.reason}")
+    for (dataset, task, control), why in lost.items():
+        for reason, count in Counter(why).items():
+            times = f" ({count} of them)" if count > 1 else ""
+            told = Text(f"{control} on {dataset} ({task.replace('_', ' ')}){times}: ")
+            yield told.append(printable(reason), style="bold")
+
+
+def _said(document: Document) -> Iterator[reasons.Said]:
     for entry in document.results:
-        where = (entry.model, entry.dataset)
+        whose = (_model(entry), entry.dataset, entry.task)
         if entry.state != "ok":
-            reasons.setdefault((*where, entry.state.replace("_", " "), entry.reason), []).append(entry.task)
+            yield reasons.Said(*whose, entry.state.replace("_", " "), entry.reason)
         for warning in entry.warnings:
-            reasons.setdefault((*where, "warning", warning), []).append(entry.task)
-    for (model, dataset, kind, reason), tasks in reasons.items():
-        where_shown = f"{model} on {dataset} ({', '.join(dict.fromkeys(tasks))}): "
-        yield Text(where_shown).append(kind, style="bold").append(f": {printable(reason)}")
+            yield reasons.Said(*whose, "warning", warning)
+
+
+def _model(entry: Entry) -> str:
+    return label.model(entry.model, entry.variant, entry.changed)

@@ -1,17 +1,21 @@
 """Compares two models of a run, number by number, in pairs on the same resamples."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 
 from rich import box
 from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from cellgauge import joint
 from cellgauge.errors import UnknownNameError, UsageError
 from cellgauge.report import label, pairs, standing
 from cellgauge.specs import Job, Run, ScoreValue, Scoring, Spec, TaskResult
 from cellgauge.store import Store
 from cellgauge_tasks import Task
+
+LONGEST = 16
+"""Characters of a model's name above its numbers; where one is longer, both stand over the tables."""
 
 
 class Pair(Spec):
@@ -75,7 +79,7 @@ def _results(run: Run, jobs: Mapping[str, Job], store: Store) -> dict[str, TaskR
     """Find what was scored, by what it is of: the same dataset may have been limited for one of two models."""
     found = {}
     for scoring in (one for one in run.plan.scorings if one.job in jobs):
-        record = store.intact(scoring.job)
+        record = joint.record(scoring, store.intact)
         result = store.score_of(scoring, record) if record else None
         if result is not None and result.state == "ok":
             found[standing.ground(result.scoring)] = result
@@ -83,9 +87,16 @@ def _results(run: Run, jobs: Mapping[str, Job], store: Store) -> dict[str, TaskR
 
 
 def _pairs(one: TaskResult, other: TaskResult, task: Task | None, store: Store, *, every: bool) -> Iterator[Pair]:
-    """Pair the scores of two results: those with the same parameters, or the only ones of a metric."""
-    numbers = range(len(one.scores)) if every else standing.numbers(task, one.scores)
-    partners = {number: _partner(one.scores[number], other.scores) for number in numbers}
+    """Pair the scores of two results: of each metric those that a table sets against each other, or every one."""
+    facts = task.facts if task else ()
+    if every or not task:
+        numbers = range(len(one.scores)) if every else standing.numbers(task, one.scores)
+        partners = {number: _partner(number, one.scores, other.scores, facts) for number in numbers}
+    else:
+        partners = {
+            number: standing.headline(one.scores[number].metric, other.scores)
+            for number in standing.numbers(task, one.scores)
+        }
     mine = pairs.drawn(one, list(partners), store)
     theirs = pairs.drawn(other, [number for number in partners.values() if number is not None], store)
     scoring: Scoring = one.scoring
@@ -96,7 +107,7 @@ def _pairs(one: TaskResult, other: TaskResult, task: Task | None, store: Store, 
                 dataset=scoring.dataset,
                 task=scoring.task,
                 metric=score.metric,
-                params=standing.key(score)[1],
+                params=standing.key(score, facts)[1],
                 seed=scoring.seed,
                 first=score.value,
                 second=other.scores[partner].value,
@@ -104,24 +115,50 @@ def _pairs(one: TaskResult, other: TaskResult, task: Task | None, store: Store, 
             )
 
 
-def _partner(score: ScoreValue, others: tuple[ScoreValue, ...]) -> int | None:
-    same = [number for number, one in enumerate(others) if standing.key(one) == standing.key(score)]
-    alone = [number for number, one in enumerate(others) if one.metric == score.metric]
-    return same[0] if same else alone[0] if len(alone) == 1 else None
+def _partner(number: int, ours: Sequence[ScoreValue], others: Sequence[ScoreValue], facts: Collection[str]) -> int | None:
+    """Find the same score of another result, by number.
+
+    It has the same parameters, but for facts; or else the same of those that tell a metric's scores apart within either
+    result: the resolution that was best, or what kind of prediction it is, may differ between the two.
+    """
+    score = ours[number]
+    same = [place for place, one in enumerate(others) if standing.key(one, facts) == standing.key(score, facts)]
+    if same:
+        return same[0]
+    apart = {name for scores in (ours, others) for name in _telling(scores, score.metric)} - set(facts)
+    alike = [
+        place
+        for place, one in enumerate(others)
+        if one.metric == score.metric and all(one.params.get(name) == score.params.get(name) for name in apart)
+    ]
+    return alike[0] if len(alike) == 1 else None
+
+
+def _telling(scores: Sequence[ScoreValue], metric: str) -> Iterator[str]:
+    """Name the parameters that tell the scores of a metric apart."""
+    params = [one.params for one in scores if one.metric == metric]
+    for name in {name for one in params for name in one}:
+        if len({repr(one.get(name)) for one in params}) > 1:
+            yield name
 
 
 def render(found: Versus, tasks: Mapping[str, Task]) -> RenderableType:
     """Lay it out for a terminal: a table a dataset."""
+    names = (found.first, found.second)
     parts: list[RenderableType] = []
+    if max(map(len, names)) > LONGEST:
+        parts.append(Text(f"first: {found.first}\nsecond: {found.second}"))
+        names = ("first", "second")
     seeds = len({one.seed for one in found.pairs}) > 1
     for dataset in dict.fromkeys(one.dataset for one in found.pairs):
         table = Table(title=Text(dataset, style="bold"), title_justify="left", box=box.SIMPLE_HEAD, header_style="bold")
         table.add_column("")
-        for column in (found.first, found.second, "difference", ""):
-            table.add_column(Text(column), justify="right" if column else "left", no_wrap=bool(column))
+        for column in (*names, "difference"):
+            table.add_column(Text(column), justify="right", no_wrap=True)
+        table.add_column("")
         for one in (one for one in found.pairs if one.dataset == dataset):
             name = Text(_name(one, tasks)).append(f" (seed {one.seed})" if seeds else "", style="dim")
-            table.add_row(name, f"{one.first:.3f}", f"{one.second:.3f}", *_apart(one.comparison, found))
+            table.add_row(name, f"{one.first:.3f}", f"{one.second:.3f}", *_apart(one.comparison, names))
         parts.append(table)
     told = "difference: positive where the first is better; in 95 % of resamples it lies in the brackets"
     return Group(*parts, Text(told, style="dim"))
@@ -135,10 +172,10 @@ def _name(one: Pair, tasks: Mapping[str, Task]) -> str:
     return f"{task}: {one.metric}" + (f" ({one.params})" if one.params else "")
 
 
-def _apart(apart: pairs.Comparison | None, found: Versus) -> tuple[str, Text]:
+def _apart(apart: pairs.Comparison | None, names: tuple[str, str]) -> tuple[str, Text]:
     if apart is None:
         return "–", Text("not comparable in pairs", style="dim")
     shown = f"{apart.difference:+.3f}\u00a0[{apart.low:+.3f},\u00a0{apart.high:+.3f}]"
     if not apart.distinguishable:
         return shown, Text("not to be told apart", style="dim")
-    return shown, Text(f"{found.first if apart.difference > 0 else found.second} is better", style="bold")
+    return shown, Text(f"{names[0] if apart.difference > 0 else names[1]} is better", style="bold")

@@ -7,16 +7,14 @@ from cellgauge.specs.asked import Asked, Changes, Limits, relaxations
 from cellgauge.specs.base import REUSABLE, GeneIds, MatrixKind, Name, Relaxation, Spec, State, Verb, identity
 from cellgauge.specs.datasets import (
     Columns,
-    Coverage,
-    Dataset,
     DatasetEntry,
     DatasetSpec,
     Deprecation,
-    HeldOut,
+    Entry,
+    GroupEntry,
+    GroupSpec,
     Matrix,
-    Rows,
     Split,
-    View,
 )
 from cellgauge.specs.models import (
     Model,
@@ -27,7 +25,7 @@ from cellgauge.specs.models import (
     VerbSpec,
     Weight,
 )
-from cellgauge.specs.plans import ELSEWHERE, Control, Job, JobDataset, Plan, Scoring, Skip
+from cellgauge.specs.plans import ELSEWHERE, Control, Job, JobDataset, Part, Plan, Scoring, Skip
 from cellgauge.specs.results import (
     Attempt,
     GpuUse,
@@ -39,6 +37,7 @@ from cellgauge.specs.results import (
     TaskResult,
     Used,
 )
+from cellgauge.specs.views import Coverage, Dataset, HeldOut, Member, Rows, Stack, View
 
 __all__ = [
     "ELSEWHERE",
@@ -53,8 +52,11 @@ __all__ = [
     "DatasetEntry",
     "DatasetSpec",
     "Deprecation",
+    "Entry",
     "GeneIds",
     "GpuUse",
+    "GroupEntry",
+    "GroupSpec",
     "HeldOut",
     "Host",
     "ItemRecord",
@@ -63,10 +65,12 @@ __all__ = [
     "Limits",
     "Matrix",
     "MatrixKind",
+    "Member",
     "Model",
     "ModelSpec",
     "Name",
     "ParamSpec",
+    "Part",
     "Plan",
     "Relaxation",
     "Resources",
@@ -78,6 +82,7 @@ __all__ = [
     "Skip",
     "Spec",
     "Split",
+    "Stack",
     "State",
     "TaskResult",
     "Used",

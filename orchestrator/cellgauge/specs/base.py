@@ -23,6 +23,7 @@ State = Literal[
     "out_of_memory",
     "gpu_out_of_memory",
     "timeout",
+    "task_error",
     "infrastructure",
     "cancelled",
 ]

@@ -1,12 +1,19 @@
-"""What a `datasets.yaml` says, and what of a dataset is shown to a model."""
+"""What a `datasets.yaml` says."""
 
-from collections.abc import Collection
-from pathlib import Path
+from collections.abc import Collection, Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, SerializerFunctionWrapHandler, field_validator, model_serializer, model_validator
+from pydantic import (
+    Discriminator,
+    Field,
+    SerializerFunctionWrapHandler,
+    Tag,
+    field_validator,
+    model_serializer,
+    model_validator,
+)
 
-from cellgauge.specs.base import LATIN, SLOT, GeneIds, MatrixKind, Name, Spec, identity
+from cellgauge.specs.base import LATIN, SLOT, GeneIds, MatrixKind, Name, Spec
 
 Modality = Literal["scRNA-seq", "snRNA-seq", "spatial", "imaging", "other"]
 Sha256 = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
@@ -14,7 +21,7 @@ Columns = str | tuple[str, ...]
 """The obs column of a role; of several, a cell's value is theirs joined: `data.joined` says how."""
 
 
-def _without(dumped: dict[str, Any], names: Collection[str]) -> dict[str, Any]:
+def without(dumped: dict[str, Any], names: Collection[str]) -> dict[str, Any]:
     """Leave out what came later and says nothing here: so what a hash was a name of before keeps that name."""
     return {name: value for name, value in dumped.items() if name not in names}
 
@@ -58,7 +65,7 @@ class Split(Spec):
 
     @model_serializer(mode="wrap")
     def _as_before(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        return _without(dump(self), {} if self.keep else {"keep"})
+        return without(dump(self), {} if self.keep else {"keep"})
 
     @model_validator(mode="after")
     def _is_one_of_the_two(self) -> "Split":
@@ -171,97 +178,54 @@ class DatasetSpec(DatasetEntry):
         return bool(self.sha256s)
 
 
-class Dataset(Spec):
-    """A dataset that is on this machine and has been checked."""
+class GroupEntry(Spec):
+    """An entry that names others, of several organisms, so that tasks which compare organisms see them as one."""
 
-    spec: DatasetSpec
-    path: Path
-    sha256: str
-    stamp: tuple[int, ...]
-    """Inode, size and time of change when the file was hashed: it must stay that very file while a run lasts."""
-    n_cells: int
-    n_genes: int
-    tells: dict[str, tuple[str, ...]] = {}
-    """Role, or two (`batch+donor`) → the other roles whose value can be told from it, so that a model that sees it
-    knows them too."""
-    ids: tuple[str, ...] = ()
-    """Roles whose column names cells rather than groups of them, so that no model sees it."""
-    tidy: bool = False
-    """True: every value of the entry's matrix was looked at, and if it is stored by cells, then of each cell genes in
-    order, each once, and never a zero. So nobody needs to look again."""
+    version: str = "1"
+    title: str = ""
+    members: tuple[Name, ...] = Field(min_length=2)
+    """Datasets of the catalogue, in the order in which their cells are put one below the other."""
+    licence: str = "as of its members"
+    citation: str = ""
+    provenance: str = ""
+    deprecated: Deprecation | None = None
+    """Absent: current."""
 
-
-class HeldOut(Spec):
-    """What a split holds out of a dataset's conditions, as far as it decides which models can predict them."""
-
-    reason: str = ""
-    """Why nobody can."""
-    conditions: tuple[str, ...] = ()
-    unseen: tuple[str, ...] = ()
-    """Those among them that target something which no condition in training does."""
-    combined: tuple[str, ...] = ()
-    """Those that have several targets."""
+    @field_validator("members")
+    @classmethod
+    def _are_several(cls, members: tuple[str, ...]) -> tuple[str, ...]:
+        if twice := sorted({one for one in members if members.count(one) > 1}):
+            raise ValueError(f"{', '.join(twice)}: named twice")
+        return members
 
 
-class Rows(Spec):
-    """Which cells of a dataset a view holds, where it does not hold all; decided on this side, never by a model."""
+class GroupSpec(GroupEntry):
+    """A group that the catalogue knows, and its members."""
 
-    split: Split | None = None
-    """Only the cells that may be trained on, or those held out."""
-    limit: int | None = Field(default=None, gt=0)
-    """At most so many cells, drawn with `seed`."""
-    stratify: str | None = None
-    """With `limit`: the role of whose values each keeps its share."""
-    seed: int = 0
-    columns: dict[str, Columns] = {}
-    """Role → obs column or columns, of the roles that these rules read."""
-    held_out: bool = False
-    """With a split: the cells held out, instead of those that may be trained on. No model is shown such a view."""
-    only: dict[str, tuple[str, ...]] = {}
-    """Role → values: of the cells that all this leaves, only those that have one of them."""
-
-    @model_serializer(mode="wrap")
-    def _as_before(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        return _without(dump(self), {name for name in ("held_out", "only") if not getattr(self, name)})
+    name: Name
+    datasets: tuple[DatasetSpec, ...]
+    """The members, in their order."""
 
 
-class View(Spec):
-    """What a model sees of a dataset; two equal views are one file."""
-
-    format: int = 3
-    """Raised whenever the same dataset would be written differently."""
-    sha256: str
-    """Of the dataset's file."""
-    matrix: Matrix
-    organism: str = ""
-    gene_index: GeneIds
-    """What the dataset's var index holds."""
-    gene_columns: dict[GeneIds, str]
-    gene_ids: GeneIds
-    """What the view's var index holds."""
-    gene_table: str = ""
-    """Hash of the table by which ids are converted; empty where the dataset has the ids itself."""
-    obs: dict[str, Columns]
-    """The granted obs columns, by role."""
-    rows: Rows | None = None
-    """Absent: every cell."""
-
-    @property
-    def id(self) -> str:
-        """Hash over all of it."""
-        return identity(self.model_dump())
+GROUP, SINGLE = "tagged[group]", "tagged[dataset]"
+"""What pydantic puts among the places of an error, to say which kind of entry it takes one for."""
 
 
-class Coverage(Spec):
-    """How many of a dataset's genes a view holds."""
+class _ByMembers:
+    """Describes in JSON Schema how the two kinds of entry are told apart, so that misfits are named, and no `oneOf`."""
 
-    given: int
-    """Genes of the dataset."""
-    kept: int
-    """Those that have an id of the wanted kind; of several with the same id, one."""
-    converted: bool
-    """True if the shipped table of gene ids was used."""
+    @classmethod
+    def __get_pydantic_json_schema__(cls, schema: Any, handler: Any) -> dict[str, Any]:
+        single, group = handler(schema)["oneOf"]
+        return {"if": {"required": ["members"], "type": "object"}, "then": group, "else": single}
 
-    @property
-    def share(self) -> float:
-        return self.kept / self.given if self.given else 0.0
+
+def _kind(entry: Any) -> str:
+    grouped = isinstance(entry, GroupEntry) or (isinstance(entry, Mapping) and "members" in entry)
+    return GROUP if grouped else SINGLE
+
+
+Entry = Annotated[
+    Annotated[DatasetEntry, Tag(SINGLE)] | Annotated[GroupEntry, Tag(GROUP)], Discriminator(_kind), _ByMembers
+]
+"""What stands below a name in `datasets.yaml`."""

@@ -4,9 +4,10 @@ import math
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, SerializerFunctionWrapHandler, model_serializer, model_validator
 
 from cellgauge.specs.base import Name, Spec, Verb
+from cellgauge.specs.datasets import without
 from cellgauge_model.contract import Param
 
 
@@ -48,10 +49,25 @@ class VerbSpec(Spec):
 
     scope: Literal["cell", "batch", "dataset"]
     """A row depends on its own cell alone, on the cells computed with it, or on the whole dataset."""
+    shared_space: bool = False
+    """Of `embed` with `scope: cell`: cells of several organisms, shown in the genes of each, come out in one space."""
     rows: Literal["cells", "means"] = "cells"
     """For `predict`: single cells, or one mean per condition."""
     unseen_targets: bool = False
     combinations: bool = False
+    masked_genes: bool = False
+    """For `predict`: it looks at cells of the conditions that are asked for, in which some genes are masked."""
+
+    @model_serializer(mode="wrap")
+    def _as_before(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        later = ("shared_space", "masked_genes")
+        return without(dump(self), {name for name in later if not getattr(self, name)})  # images have it in a label
+
+    @model_validator(mode="after")
+    def _space_outlasts_a_start(self) -> "VerbSpec":
+        if self.shared_space and self.scope != "cell":
+            raise ValueError("shared_space needs scope cell: what is fitted to one dataset is not the space of another")
+        return self
 
 
 class Weight(Spec):

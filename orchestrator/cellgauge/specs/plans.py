@@ -1,9 +1,12 @@
 """What is decided before anything is done."""
 
-from typing import Literal
+from typing import Any, Literal
+
+from pydantic import SerializerFunctionWrapHandler, model_serializer
 
 from cellgauge.specs.base import Name, Relaxation, Spec, Verb
-from cellgauge.specs.datasets import Columns, Split, View
+from cellgauge.specs.datasets import Columns, Split, without
+from cellgauge.specs.views import Stack, View
 from cellgauge_model.contract import Param
 
 ELSEWHERE = "elsewhere:"
@@ -22,6 +25,14 @@ class JobDataset(Spec):
     """Cells of the conditions that it is asked for, which it never sees; the roles say what it is told of these."""
     level: Literal["cells", "means"] | None = None
     """What it predicts of each condition: many cells, or their mean."""
+    masked: str = ""
+    """The rule by which genes are masked in the cells of `held_out`, which it is then shown; empty: it sees none."""
+    stack: Stack | None = None
+    """What the dataset is made of, if it is several made one."""
+
+    @model_serializer(mode="wrap")
+    def _as_before(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        return without(dump(self), {name for name in ("stack", "masked") if not getattr(self, name)})
 
     @property
     def views(self) -> tuple[View, ...]:
@@ -53,18 +64,32 @@ class Job(Spec):
     datasets: tuple[JobDataset, ...]
 
 
+class Part(Spec):
+    """Of a group, whose members' outputs are scored as one: that of one member."""
+
+    job: str
+    dataset: Name
+    organism: str
+    """Of all its cells."""
+    roles: dict[str, Columns]
+    """obs columns that the task reads, by role, but for `organism`."""
+
+
 class Scoring(Spec):
-    """One task applied to one dataset of one job: a cell of the results table."""
+    """One task applied to one dataset of one job, or to all of a group: a cell of the results table."""
 
     id: str
     job: str
+    """Of a group, the first member's."""
     model: Name
     variant: Name
     dataset: Name
     task: Name
     task_version: str
     roles: dict[str, Columns]
-    """obs columns that the task reads, by role."""
+    """obs columns that the task reads, by role; of a group, each role by its own name."""
+    parts: tuple[Part, ...] = ()
+    """Of a group whose members are shown one by one: their outputs are scored as one, in this order."""
     seed: int
     scored_with: dict[str, str] = {}
     """Versions of the libraries that score."""
@@ -79,6 +104,11 @@ class Scoring(Spec):
     control_seed: int | None = None
     """What such an input was drawn with."""
 
+    @property
+    def jobs(self) -> tuple[str, ...]:
+        """Whose outputs are scored."""
+        return tuple(dict.fromkeys(one.job for one in self.parts)) or (self.job,)
+
 
 class Control(Spec):
     """The truth itself, or chance, scored as a model's output would be: once a dataset, for every run and model."""
@@ -86,6 +116,8 @@ class Control(Spec):
     scoring: Scoring
     view: View
     """Which cells."""
+    others: tuple[View, ...] = ()
+    """Of a group, which cells of the further members."""
     item: JobDataset | None = None
     """Of a task that scores predictions: what is predicted."""
 

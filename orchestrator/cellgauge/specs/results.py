@@ -5,8 +5,8 @@ from typing import Literal
 from cellgauge.errors import Phase
 from cellgauge.specs.asked import Asked, Limits
 from cellgauge.specs.base import Name, Spec, State
-from cellgauge.specs.datasets import Coverage
 from cellgauge.specs.plans import Job, Plan, Scoring
+from cellgauge.specs.views import Coverage
 from cellgauge_model.contract import Param
 
 
@@ -152,16 +152,20 @@ class TaskResult(Spec):
     run: str = ""
     """The run that scored it."""
     output: str = ""
-    """SHA-256 of the output that was scored, as in the job's record: a refreshed job has another."""
+    """SHA-256 of the output that was scored, as in the job's record: a refreshed job has another. Of a group that of
+    each member's output, in their order, with `+` between them."""
     scores: tuple[ScoreValue, ...] = ()
     arrays: str = ""
     """SHA-256 of the file beside this one that holds replicates and details; empty without any."""
     repeated: float | None = None
-    """Share of the output's rows that are the same as an earlier one."""
+    """Share of the output's rows that are the same as an earlier one, though their cells are not."""
     seconds: float = 0.0
     cpu_seconds: float = 0.0
     versions: dict[str, str] = {}
     """Of the libraries that scored."""
+    device: str = ""
+    """A GPU on which all pairs of cells were compared, and the version of torch; empty: none. It is no part of what a
+    score is known by: neighbours are ranked again here, and the same, and means of distances the same within 1e-5."""
     warnings: tuple[str, ...] = ()
     """What the model or the task wants its reader to know."""
     cellgauge: str
@@ -191,6 +195,9 @@ class Run(Spec):
     """Of one that failed: the error."""
     prepared: bool = True
     """False of a detached run while it gets its images and lays out its plan, and for ever if it ended there."""
+    notes: dict[str, tuple[str, ...]] = {}
+    """Job → what there is to know of how its output was taken in: of an embedding made elsewhere. They are this run's,
+    since the same values may come of another file the next time."""
     failures: dict[str, tuple[State, str]] = {}
     """Scorings that failed in this run though a good result of an earlier run is kept: with `--refresh`."""
     plan: Plan

@@ -1,17 +1,22 @@
 """How mixed the batches are among each cell's neighbours."""
 
+import warnings
 from collections.abc import Iterator
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from cellgauge_tasks._base import Labels, NotApplicable
+from cellgauge_tasks._base import Caveat, Labels, NotApplicable
 from cellgauge_tasks._input import codes
+from cellgauge_tasks._resample import Resamples
 from cellgauge_tasks._space import Space
 from cellgauge_tasks.metrics.contributions import Contributions
 
 K = 200
+CHANCE = 0.01
+"""Of what could be kept of labels: where its interval reaches below this, nothing is."""
 ROOM = 1 << 20
 """Counts that are in memory at once."""
 
@@ -99,3 +104,49 @@ def neighbor_entropy(embedding: Any, batches: Labels, k: int | None = None) -> f
     is among those of another.
     """
     return entropies(embedding, batches, k or neighborhood(len(batches)), itself=False).value()
+
+
+def kept(embedding: Any, labels: Labels, k: int | None = None) -> Contributions:
+    """Give each cell's part in how far labels are kept among neighbours: 0 is chance, 1 all of its own label.
+
+    (p - e) / (1 - e), with p the share of a cell's neighbours that have its label, and e the share of all other cells
+    that have it, averaged over cells. Cohen's kappa is made alike. No score, but what tells whether mixing is worth
+    anything: noise mixes batches better than any method.
+
+    Parameters
+    ----------
+    embedding
+        Shape (cells, dimensions), or a `Space`.
+    labels
+        Shape (cells,), 2 or more distinct ones.
+    k
+        Cells in a neighbourhood, itself counted; absent: see `neighborhood`.
+
+    Raises
+    ------
+    NotApplicable
+        If there is one label.
+    """
+    group, names = codes(labels)
+    if len(names) < 2:
+        raise NotApplicable(f"{len(names)} distinct label(s) among {len(group)} cells; at least 2 are needed")
+    space = Space.of(embedding)
+    indices, asked = space.neighbors((k or neighborhood(len(group))) - 1, sampled=True).indices, space.queries
+    sizes = np.bincount(group)
+    chance = float((sizes * (sizes - 1)).sum()) / (len(group) * (len(group) - 1))
+    found = np.full(len(group), np.nan)
+    found[asked] = ((group[indices] == group[asked][:, None]).mean(axis=1) - chance) / (1 - chance)
+    return Contributions(found)
+
+
+def mind_chance(embedding: Any, labels: Labels, draws: Resamples, what: str = "batches") -> None:
+    """Warn where labels are not kept: then `what` may well be mixed, and that says nothing of an integration."""
+    with suppress(NotApplicable):
+        part = kept(embedding, labels)
+        value = part.value()
+        span = draws.interval(part.replicates(draws), value)
+        if (span.low if span else value) < CHANCE:
+            told = (
+                f"cell types lie no closer together than chance has it ({value:.3f}, where 0 is chance and 1 all apart)"
+            )
+            warnings.warn(f"{told}: noise mixes {what}, too", Caveat, stacklevel=3)

@@ -48,6 +48,7 @@ def check(spec: DatasetSpec, columns: list[str], obs: "pd.DataFrame") -> Iterato
             yield from _totals(given, obs[given])
         elif not missing:
             yield from _values(role, given, obs)
+            yield from _unsaid(role, given, obs, spec.control if role == "perturbation" else None)
     yield from _control(spec, obs)
     yield from _splits(spec, obs)
 
@@ -89,6 +90,20 @@ def _values(role: str, given: Columns, obs: "pd.DataFrame") -> Iterator[Misfit]:
                 "D304",
                 f"{what} is neither a number nor ordered, for instance '{min(several)}'",
                 "Make it numbers or an ordered categorical: pd.Categorical(…, categories=[…], ordered=True).",
+            )
+
+
+def _unsaid(role: str, given: Columns, obs: "pd.DataFrame", control: str | None) -> Iterator[Misfit]:
+    """Find texts that some program wrote where there was no value: they would be a cell type of their own."""
+    from cellgauge_tasks import missing
+
+    for name in joined.parts(given):
+        if counts := missing(obs[name], but=control):
+            told = " and ".join(f"'{text}' for {count}" for text, count in counts.items())
+            yield misfit(
+                "D307",
+                f"obs column '{name}' for {role} is {told} of {len(obs)} cells, which count as a label of that name",
+                f"If these have none: adata.obs.loc[adata.obs['{name}'].isin({list(counts)}), '{name}'] = None",
             )
 
 

@@ -47,6 +47,7 @@ RULES: dict[str, Rule] = {
     "D304": Rule("warning", "Times are numbers, hold one each, or have an order.", "Before and after cannot be told."),
     "D305": Rule("error", "The control occurs in the perturbation column.", "Nothing can be compared with it."),
     "D306": Rule("error", "The values of a split occur in its column.", "Cells would be trained on that are tested."),
+    "D307": Rule("warning", "No value reads like none: `nan`, `None`, `NA`, or nothing.", "It counts as a label."),
     "D401": Rule("error", "The gene ids are of the declared kind.", "Models would know none of the genes."),
     "D402": Rule("error", "Every var column that the entry names is there, and holds ids of its kind.", "As D401."),
     "D403": Rule("error", "Ensembl ids are the declared organism's.", "Models would take another organism's genes."),

@@ -113,7 +113,7 @@ def fits(lies: tuple[Stored, Stored]) -> bool:
 
 
 def free() -> int:
-    """Say how many bytes this process may fill at most: what the machine has free, or its control groups allow in all."""
+    """Say how many bytes this process may fill at most: what the machine has free, or its control groups allow."""
     told = Path("/proc/meminfo").read_text().split("MemAvailable:")[1].split()[0]
     return min([int(told) << 10, *_limits()])
 

@@ -9,15 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cellgauge_tasks._base import Labels, NotApplicable
-from cellgauge_tasks.metrics.perturbation import scale
+from cellgauge_tasks.metrics.perturbation import mistaken, scale
 from cellgauge_tasks.metrics.perturbation.effects import Rows, effect
 from cellgauge_tasks.metrics.perturbation.expression import Expression, fold_change, wilcoxon
 from cellgauge_tasks.metrics.perturbation.perturbed import Perturbed
-
-FAR = 3.0
-"""Totals that differ by this factor are not of the same scale."""
-ODD = 5.0
-"""Counts are scaled to the same total, so that depth may differ; but by this factor they are hardly counts."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,7 +43,8 @@ class Comparison:
         Raises
         ------
         ValueError
-            If the prediction lacks a condition, has one that the truth has not, or none of the truth's genes.
+            If the prediction lacks a condition, has one that the truth has not, or none of the truth's genes; or if
+            either is certainly not on the scale that it is said to be on.
         NotApplicable
             If the truth has no condition, or no control.
         """
@@ -57,14 +53,16 @@ class Comparison:
             raise NotApplicable(f"there are no {what} to compare with")
         prediction = prediction.among((prediction.codes > 0) & (prediction.conditions != truth.control))
         _same(set(prediction.names.tolist()), set(truth.names.tolist()))
+        mistaken.refuse(prediction, "the prediction")
+        mistaken.refuse(truth, "the truth")
         pooled = prediction.level == "means" and prediction.scale == "counts"
         total = scale.common_total(truth)
         if not total > 0:
             raise NotApplicable(f"half of the {truth.counts[0]} control cells have no counts")
         prediction = replace(prediction, control=truth.control)
-        _warn_of_counts(prediction, truth)
+        mistaken.warn_of_counts(prediction, truth)
         found = cls(_complete(prediction, truth, total, pooled, seed), truth, total, pooled, training)
-        _warn_of_totals(found)
+        mistaken.warn_of_totals(found.prediction, found.predicted_means, found.control)
         return found
 
     @property
@@ -189,7 +187,7 @@ def _filled(
         scaled = scale.means(scale.log1p(control, total))
     else:
         cells = np.random.default_rng(seed).integers(0, len(control), len(prediction))
-        scaled = scale.log1p(control, total).rows(0)[cells]
+        scaled = scale.log1p(control, total).rows(0, cells)
     filled = np.repeat(scaled, len(prediction), axis=0) if len(scaled) == 1 < len(prediction) else np.array(scaled)
     known = replace(prediction, matrix=prediction.matrix[:, places[there]], genes=truth.genes[there])
     if prediction.scale == "counts":
@@ -199,34 +197,3 @@ def _filled(
         known = scale.counts(known) if pooled else known
     filled[:, there] = known.matrix if isinstance(known.matrix, np.ndarray) else known.matrix.toarray()
     return replace(prediction, matrix=filled, genes=truth.genes, scale="counts" if pooled else "log1p")
-
-
-def _warn_of_counts(prediction: Perturbed, truth: Perturbed) -> None:
-    """Say so where rows that are said to be counts add up to far more, or less, than the control's do."""
-    if not prediction.scale == truth.scale == "counts":
-        return
-    control = truth.among(truth.codes == 0)
-    predicted, true = (
-        float(scale.row_totals(one.matrix[:, np.flatnonzero(np.isin(one.genes, other.genes))]).mean())
-        for one, other in ((prediction, truth), (control, prediction))
-    )
-    if predicted and true and not true / ODD <= predicted <= true * ODD:
-        warnings.warn(
-            f"the predicted counts add up to {predicted:.4g} a row on average, the control's to {true:.4g}: these "
-            "values look like they are not counts; if they are on another scale, all that is computed of them is wrong",
-            stacklevel=3,
-        )
-
-
-def _warn_of_totals(found: Comparison) -> None:
-    """Say so where a prediction's mean expression adds up to far more, or less, than the control's."""
-    totals = np.expm1(np.maximum(found.predicted_means, 0.0)).sum(axis=1)
-    if empty := int((totals == 0).sum()):
-        warnings.warn(f"{empty} of {len(totals)} conditions are predicted to have no counts at all", stacklevel=3)
-    control, predicted = float(np.expm1(found.control).sum()), float(np.median(totals))
-    if found.prediction.scale == "log1p" and not control / FAR <= predicted <= control * FAR:
-        warnings.warn(
-            f"the predicted expression adds up to {predicted:.4g} a cell, the control's to {control:.4g}: is it log1p "
-            f"of counts scaled to {found.total:.6g}, as scale='log1p' says, or are these counts?",
-            stacklevel=3,
-        )

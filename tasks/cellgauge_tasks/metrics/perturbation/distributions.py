@@ -152,9 +152,13 @@ def squared_distances(a: Points, b: Points) -> NDArray[np.float32]:
 
 def drawn(cells: Cells, seed: int) -> Cells:
     """Draw `MOST` cells if there are more."""
-    if len(cells) <= MOST:
-        return cells
-    return cells[np.sort(np.random.default_rng(seed).choice(len(cells), MOST, replace=False))]
+    chosen = which(len(cells), seed)
+    return cells if chosen is None else cells[chosen]
+
+
+def which(n: int, seed: int) -> NDArray[np.int64] | None:
+    """Draw which `MOST` of so many cells are compared; None: all of them."""
+    return np.sort(np.random.default_rng(seed).choice(n, MOST, replace=False)) if n > MOST else None
 
 
 def _of_both(a: Cells, b: Cells, width: float = np.inf) -> Iterator[Pairs]:

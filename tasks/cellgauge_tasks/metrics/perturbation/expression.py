@@ -3,7 +3,6 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -131,12 +130,24 @@ def _columns(
                 there = np.flatnonzero(values)
                 yield first + offset, values[there], groups[there]
         return
-    from scipy.sparse import csc_matrix, vstack
+    from scipy.sparse import csc_matrix
 
-    columns = vstack([csc_matrix(one) for one in parts], format="csc")
-    for gene, (first, last) in enumerate(pairwise(columns.indptr.tolist())):
-        there = np.flatnonzero(columns.data[first:last])  # zeros may be stored
-        yield gene, columns.data[first:last][there], groups[columns.indices[first:last][there]]
+    columns = [csc_matrix(one) for one in parts]
+    owners = np.split(groups, [parts[0].shape[0]])  # of the rows of each
+    for gene in range(matrix.shape[1]):
+        found = [_stored(one, gene, theirs) for one, theirs in zip(columns, owners, strict=False)]
+        if len(found) == 1:
+            yield gene, *found[0]
+        else:
+            values, whose = zip(*found, strict=True)
+            yield gene, np.concatenate(values), np.concatenate(whose)
+
+
+def _stored(columns: Any, gene: int, groups: NDArray[np.uint32]) -> tuple[NDArray[np.float32], NDArray[np.uint32]]:
+    """Give the values of a gene that are not 0, and the codes of their cells."""
+    first, last = columns.indptr[gene], columns.indptr[gene + 1]
+    there = np.flatnonzero(columns.data[first:last])  # zeros may be stored
+    return columns.data[first:last][there], groups[columns.indices[first:last][there]]
 
 
 def _against_control(

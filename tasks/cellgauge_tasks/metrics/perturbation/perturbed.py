@@ -73,9 +73,16 @@ class Perturbed:
         """Shape (1 + conditions,): how many rows the control has, and each condition."""
         return np.bincount(self.codes[self.codes >= 0], minlength=len(self.names) + 1)
 
-    def rows(self, code: int) -> NDArray[np.float32]:
-        """Take the rows of one condition by its code, as a dense array."""
-        found = self.matrix[np.flatnonzero(self.codes == code)]
+    def rows(self, code: int, chosen: NDArray[np.int64] | None = None) -> NDArray[np.float32]:
+        """Take the rows of one condition by its code, as a dense array.
+
+        Parameters
+        ----------
+        chosen
+            Which of these rows, in this order, and perhaps several times: so that no more than these is made dense.
+        """
+        places = np.flatnonzero(self.codes == code)
+        found = self.matrix[places if chosen is None else places[chosen]]
         return found if isinstance(found, np.ndarray) else np.asarray(found.toarray())
 
     def among(self, kept: NDArray[np.bool_]) -> "Perturbed":

@@ -1,6 +1,6 @@
 """Protocols of others under their own names: masked genes, as cz-benchmarks has it."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -8,14 +8,20 @@ from numpy.typing import NDArray
 
 from cellgauge_tasks._base import Labels, NotApplicable, Scores
 from cellgauge_tasks.metrics.perturbation import scale
-from cellgauge_tasks.metrics.perturbation.effects import effect, spearman
+from cellgauge_tasks.metrics.perturbation.effects import effect, pearson, spearman
 from cellgauge_tasks.metrics.perturbation.expression import fold_change, wilcoxon
 from cellgauge_tasks.metrics.perturbation.perturbed import Perturbed
 from cellgauge_tasks.metrics.perturbation.suite import Measured
 from cellgauge_tasks.metrics.perturbation.summary import summary
 
-Masked = Mapping[str, Labels]
+RULE = "half of changed genes, 1"
+"""Names what `choose_masked` does by default; another name as soon as it could choose others."""
+PROTOCOL = "masked genes"
+Masked = Mapping[str, Labels | Sequence[str]]
 """Condition → the genes that are masked in its cells."""
+METRICS = ("masked_genes_spearman", "masked_genes_pearson", "masked_genes_direction")
+Row = NDArray[np.float64]
+"""Shape (genes,)."""
 ADDED = 1e-9
 """To both means of a ratio, as scanpy does, so that a gene that one of them lacks has a fold change, too."""
 
@@ -71,11 +77,13 @@ def mask(truth: Perturbed, masked: Masked) -> Perturbed:
 
 
 def masked_genes(prediction: Perturbed, truth: Perturbed, masked: Masked, *, seed: int = 42) -> Scores:
-    """Correlate predicted with true log2 fold changes of the masked genes, by ranks, for each condition.
+    """Compare predicted with true changes of the masked genes, for each condition.
 
-    Both fold changes are ratios of geometric means with the same small addition (of means of pooled counts, where means
-    of counts are predicted); where a mean is 0 nothing else is computed in its place. A condition whose prediction is
-    constant has no value, which is not 0.
+    `masked_genes_spearman` correlates log2 fold changes by ranks. Both are ratios of geometric means with the same
+    small addition (of means of pooled counts, where means of counts are predicted); where a mean is 0 nothing else is
+    computed in its place. `masked_genes_pearson` correlates effects, differences of means of log1p from the control's;
+    and `masked_genes_direction` is the share of genes whose predicted effect has the true sign. A condition whose
+    prediction is constant has no correlation, which is not 0.
 
     Parameters
     ----------
@@ -93,8 +101,9 @@ def masked_genes(prediction: Perturbed, truth: Perturbed, masked: Masked, *, see
 
     References
     ----------
-    cz-benchmarks 0.15 (perturbation expression prediction).
+    cz-benchmarks 0.15 (perturbation expression prediction), the first metric.
     """
+    names = np.array(sorted(masked), dtype=str)
     for what, given in (("the prediction", prediction), ("the truth", truth)):
         if lacking := sorted(set(masked) - set(given.names.tolist())):
             raise ValueError(f"{what} has no condition '{lacking[0]}' ({len(lacking)} of {len(masked)} are missing)")
@@ -103,23 +112,27 @@ def masked_genes(prediction: Perturbed, truth: Perturbed, masked: Masked, *, see
     true_means, predicted_means = (
         scale.pooled(one, total) if pooled else scale.means(scale.log1p(one, total)) for one in (truth, prediction)
     )
-    names = np.array(sorted(masked), dtype=str)
-    values = np.full(len(names), np.nan)
-    for row, name in enumerate(names.tolist()):
+    values = np.full((len(METRICS), len(names)), np.nan)
+    for number, name in enumerate(names.tolist()):
         there, where = (_columns(one, masked[name], name) for one in (truth, prediction))
-        control = true_means[0, there]
         true = true_means[1 + int(np.searchsorted(truth.names, name)), there]
         predicted = predicted_means[1 + int(np.searchsorted(prediction.names, name)), where]
-        pair = [fold_change(control + effect(one[None], control), control, added=ADDED) for one in (predicted, true)]
-        values[row] = spearman(*pair)[0]
+        values[:, number] = _compared(predicted, true, true_means[0, there])
     n_cells = int(np.isin(truth.conditions, names).sum())
-    measured = Measured("masked_genes_spearman", values, {"protocol": "masked genes"})
-    params = {"means_of": "pooled counts" if pooled else "log1p", "scaled_to": total}
-    return summary([measured], [], names, n_cells, params=params, seed=seed)
+    measured = [Measured(metric, row, {"protocol": PROTOCOL}) for metric, row in zip(METRICS, values, strict=True)]
+    params = {"means_of": "pooled counts" if pooled else "log1p", "scaled_to": total, "n_genes": len(truth.genes)}
+    return summary(measured, [], names, n_cells, params=params, headline=METRICS[:1], seed=seed)
 
 
-def _columns(given: Perturbed, genes: Labels, name: str) -> NDArray[np.int64]:
+def _compared(predicted: Row, true: Row, control: Row) -> tuple[float, float, float]:
+    """Compute all `METRICS` of one condition, of means of its masked genes."""
+    a, b = (effect(one[None], control) for one in (predicted, true))
+    ranked = spearman(*(fold_change(control + one, control, added=ADDED) for one in (a, b)))
+    return float(ranked[0]), float(pearson(a, b)[0]), float((np.sign(a) == np.sign(b)).mean())
+
+
+def _columns(given: Perturbed, genes: Labels | Sequence[str], name: str) -> NDArray[np.int64]:
     columns = {gene: column for column, gene in enumerate(given.genes.tolist())}
-    if lacking := [gene for gene in genes.tolist() if gene not in columns]:
+    if lacking := [gene for gene in genes if gene not in columns]:
         raise ValueError(f"'{lacking[0]}' is not predicted for '{name}' ({len(lacking)} of {len(genes)} masked genes)")
-    return np.array([columns[gene] for gene in genes.tolist()])
+    return np.array([columns[gene] for gene in genes])

@@ -1,6 +1,7 @@
 """The scale on which expression is compared: log1p of counts scaled to the median total of the control cells."""
 
 import warnings
+from collections.abc import Iterator
 from dataclasses import replace
 from itertools import pairwise
 from typing import Any
@@ -9,6 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cellgauge_tasks.metrics.perturbation.perturbed import Perturbed
+
+ROWS = 2048
+"""So many are turned or added up in float64 at a time: of all at once the copies would be larger than the matrix."""
 
 
 def common_total(truth: Perturbed) -> float:
@@ -33,13 +37,14 @@ def log1p(given: Perturbed, total: float) -> Perturbed:
     factors = np.divide(total, totals, out=np.zeros_like(totals), where=totals > 0)
     if isinstance(matrix, np.ndarray):
         scaled = np.empty_like(matrix)
-        for first in range(0, len(matrix), 4096):  # in float64, some rows at a time
-            some = slice(first, first + 4096)
+        for some, _ in _stretches(len(matrix)):
             scaled[some] = np.log1p(matrix[some] * factors[some, None])
-    else:
-        scaled = matrix.copy()
-        scaled.data = np.log1p(matrix.data * np.repeat(factors, np.diff(matrix.indptr))).astype(np.float32)
-    return replace(given, matrix=scaled, scale="log1p")
+        return replace(given, matrix=scaled, scale="log1p")
+    data = np.empty_like(matrix.data)
+    for some, values in _stretches(matrix.shape[0], matrix.indptr):
+        each = np.repeat(factors[some], np.diff(matrix.indptr[some.start : some.stop + 1]))
+        data[values] = np.log1p(matrix.data[values] * each)
+    return replace(given, matrix=_alike(matrix, data), scale="log1p")
 
 
 def means(given: Perturbed) -> NDArray[np.float64]:
@@ -74,29 +79,45 @@ def _sums(given: Perturbed) -> NDArray[np.float64]:
     order = np.argsort(given.codes, kind="stable")[int((given.codes < 0).sum()) :]
     bounds = np.concatenate([[0], np.cumsum(given.counts)])
     for code, (first, last) in enumerate(pairwise(bounds.tolist())):
-        some = given.matrix[order[first:last]]
-        if isinstance(some, np.ndarray):
-            sums[code] = some.sum(axis=0, dtype=np.float64)
-        else:  # SciPy adds up in float32 first, whatever dtype it is told
-            sums[code] = np.bincount(some.indices, weights=some.data, minlength=len(given.genes))
+        for rows, _ in _stretches(last - first):
+            some = given.matrix[order[first:last][rows]]
+            if isinstance(some, np.ndarray):
+                sums[code] += some.sum(axis=0, dtype=np.float64)
+            else:  # SciPy adds up in float32 first, whatever dtype it is told
+                sums[code] += np.bincount(some.indices, weights=some.data, minlength=len(given.genes))
     return sums
+
+
+def _stretches(n: int, bounds: Any = None) -> Iterator[tuple[slice, slice]]:
+    """Cut rows into stretches; with each come the places of their values, of a sparse matrix with such bounds."""
+    for first in range(0, n, ROWS):
+        last = min(n, first + ROWS)
+        yield slice(first, last), slice(*((0, 0) if bounds is None else (int(bounds[first]), int(bounds[last]))))
 
 
 def _each(matrix: Any, function: Any) -> Any:
     """Apply a function that leaves 0 as it is."""
     if isinstance(matrix, np.ndarray):
         return function(matrix)
-    changed = matrix.copy()
-    changed.data = function(matrix.data)
-    return changed
+    return _alike(matrix, function(matrix.data))
+
+
+def _alike(matrix: Any, data: Any) -> Any:
+    """Make a sparse matrix with other values in the same places, which both then share."""
+    from scipy.sparse import csr_matrix
+
+    return csr_matrix((data, matrix.indices, matrix.indptr), shape=matrix.shape, copy=False)
 
 
 def row_totals(matrix: Any) -> NDArray[np.float64]:
     """Add up each row, shape (rows,)."""
     if isinstance(matrix, np.ndarray):
         return np.asarray(matrix.sum(axis=1, dtype=np.float64))
-    rows = np.repeat(np.arange(matrix.shape[0]), np.diff(matrix.indptr))
-    return np.bincount(rows, weights=matrix.data, minlength=matrix.shape[0]).astype(float)
+    totals = np.zeros(matrix.shape[0])
+    for some, values in _stretches(len(totals), matrix.indptr):
+        rows = np.repeat(np.arange(some.stop - some.start), np.diff(matrix.indptr[some.start : some.stop + 1]))
+        totals[some] = np.bincount(rows, weights=matrix.data[values], minlength=some.stop - some.start)
+    return totals
 
 
 def _positive(matrix: Any) -> Any:

@@ -63,7 +63,7 @@ def measure(
         guessed, counted = (one.significant.sum(axis=1).astype(float) for one in (predicted, true))
         correlated.append(Correlated("de_counts_spearman", guessed, counted, ranks=True))
     if (cells := found.predicted_cells) is not None:
-        control, groups = found.true_cells.rows(0), (_groups(found.true_cells), _groups(cells))
+        groups, control = (_groups(found.true_cells, seed), _groups(cells, seed)), _drawn(found.true_cells, 0, seed)
         rows = np.asarray(distributions.compare(*groups, control, seed=seed), dtype=np.float64)
         few = "it has fewer than 2 true cells, or all are equal"
         metrics += [
@@ -74,8 +74,13 @@ def measure(
     return metrics, correlated
 
 
-def _groups(cells: Perturbed) -> Iterator[NDArray[np.float32]]:
-    return (cells.rows(code) for code in range(1, len(cells.names) + 1))
+def _groups(cells: Perturbed, seed: int) -> Iterator[NDArray[np.float32]]:
+    return (_drawn(cells, code, seed) for code in range(1, len(cells.names) + 1))
+
+
+def _drawn(cells: Perturbed, code: int, seed: int) -> NDArray[np.float32]:
+    """Take as many cells of a condition as are compared: drawn first, and made dense then."""
+    return cells.rows(code, distributions.which(int(cells.counts[code]), seed))
 
 
 def _effects(found: Comparison, held_out_genes: Sequence[str]) -> Iterator[Measured]:

@@ -15,6 +15,10 @@ from cellgauge_tasks.metrics.perturbation.effects import PerCondition
 from cellgauge_tasks.metrics.perturbation.suite import Correlated, Measured
 
 Params = Mapping[str, str | int | float]
+FACTS = ("scaled_to", "n_conditions", "undefined_in")
+"""Params that say what a number came of, and not which metric it is."""
+ALIKE = ("means_of", "n_genes")
+"""Params in which two scores have to agree to be compared: errors over other genes, or on another scale, differ."""
 
 
 def summary(
@@ -31,7 +35,8 @@ def summary(
 
     How many have none is in a score's params, as `undefined_in`; a metric that has no value at all is left out, with a
     warning that says why. Scores over different conditions are not compared in pairs: their intervals' `resamples`
-    differ, since a model could else gain by having no value where it is bad.
+    differ, since a model could else gain by having no value where it is bad. The same goes for scores over another
+    number of genes, or on another scale.
 
     Parameters
     ----------
@@ -56,6 +61,7 @@ def summary(
     with threadpool_limits(1, user_api="blas"):  # more would add up in another order
         scores = list(_averaged(kept, n_cells, draws, params))
     scores += [score for one in correlated for score in _over_conditions(one, n_cells, draws, params)]
+    scores = [replace(one, interval=_apart(one.interval, params)) for one in scores]
     labels = [" ".join([one.metric, *map(str, one.params.values())]) for one in measured]
     table = np.column_stack([one.values for one in measured]) if measured else np.zeros((len(names), 0))
     return Scores(scores, {"conditions": names, "metrics": np.array(labels, dtype=str), "values": table})
@@ -149,6 +155,12 @@ def _named(interval: Interval | None, known: NDArray[np.bool_]) -> Interval | No
         return interval
     mask = hashlib.blake2b(np.packbits(known).tobytes(), digest_size=4).hexdigest()
     return replace(interval, resamples=f"{interval.resamples}-{mask}")
+
+
+def _apart(interval: Interval | None, params: Params) -> Interval | None:
+    """Let the name of the draws tell what two scores have to agree in."""
+    told = ", ".join(str(params[name]) for name in ALIKE if name in params)
+    return replace(interval, resamples=f"{interval.resamples} ({told})") if interval and told else interval
 
 
 def _over_conditions(one: Correlated, n_cells: int, draws: Resamples, params: Params) -> Iterator[Score]:
