@@ -39,9 +39,9 @@ def table(obs: "pd.DataFrame", control: str, level: str = "cells") -> list[Condi
     -------
     Its dose, time and context are known only where all cells of a condition have the same, and it can be read.
     """
-    names = obs[ROLE].astype(object)
+    names = words(obs[ROLE])
     found = []
-    for name, cells in obs[names.notna()].groupby(names[names.notna()].astype(str), sort=True):
+    for name, cells in obs[names.notna()].groupby(names[names.notna()], sort=True):
         if str(name) == control:
             continue
         dose, unit = _dose(_one(cells, "dose"))
@@ -57,6 +57,14 @@ def table(obs: "pd.DataFrame", control: str, level: str = "cells") -> list[Condi
             )
         )
     return found
+
+
+def words(column: "pd.Series[Any]") -> "pd.Series[Any]":
+    """Write each cell's condition as `table` names it, whatever the column holds: numbers and truth values, too.
+
+    What is asked for is text, and 2 and '2' are not the same condition to a model, nor to whom looks up its cells.
+    """
+    return column.astype(object).map(str, na_action="ignore").astype(object)
 
 
 def targets(name: str, told: Iterable[str], control: str) -> list[str]:

@@ -62,8 +62,8 @@ def write(dataset: Dataset, item: JobDataset, masked: Masked, cache: Cache, fold
     from cellgauge_tasks.metrics.perturbation import Perturbed, protocols
 
     held = _read(dataset, item.held_out, cache)
-    held = held[held.obs[conditions.ROLE].isin(list(masked)).to_numpy()]
-    names = held.obs[conditions.ROLE].astype(str).to_numpy()
+    held = held[conditions.words(held.obs[conditions.ROLE]).isin(list(masked)).to_numpy()]
+    names = conditions.words(held.obs[conditions.ROLE]).to_numpy()
     cells = Perturbed(held.X, names, dataset.spec.control or "", held.var_names)
     hidden = protocols.mask(cells, masked).matrix
     path = folder / f"{identity([one.id for one in item.views] + [item.masked])}.h5ad"
@@ -88,6 +88,7 @@ def _together(dataset: Dataset, control: Any, held: Any) -> "Perturbed":
     from cellgauge_tasks.metrics.perturbation import Perturbed
 
     name = dataset.spec.control or ""
-    tested = (held.obs[conditions.ROLE].astype(object) != name).to_numpy()
-    labels = np.concatenate([np.full(control.n_obs, name, dtype=object), held.obs[conditions.ROLE][tested].to_numpy()])
+    words = conditions.words(held.obs[conditions.ROLE])
+    tested = (words != name).to_numpy()
+    labels = np.concatenate([np.full(control.n_obs, name, dtype=object), words[tested].to_numpy()])
     return Perturbed(sp.vstack([control.X, held.X[tested]], format="csr"), labels, name, control.var_names)

@@ -10,7 +10,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from cellgauge.data import check, h5ad, joined, rows
+from cellgauge.data import check, conditions, h5ad, joined, rows
 from cellgauge.data.cache import Cache, seal
 from cellgauge.data.h5ad import H5ad
 from cellgauge.data.view import panel, shortcut
@@ -180,7 +180,7 @@ def _pour(file: H5ad, dataset: Dataset, view: View, partial: Path) -> tuple[Cove
             if chosen is not None:
                 way.choose(chosen)
             with lay(way.sizes()[kept]) as sheet:
-                return genes.coverage, sheet.finish(ids.tolist(), way.copy(kept, sheet))
+                return genes.coverage, sheet.finish(way.copy(kept, sheet))
     counts = Counts(file, view.matrix, chosen)
     factors = counts.factors()
     # Where the source's own word on how many values a cell has proves wrong, they are counted, and all is done again.
@@ -188,7 +188,7 @@ def _pour(file: H5ad, dataset: Dataset, view: View, partial: Path) -> tuple[Cove
         counted = counts.sizes(factors) if sizes is None else sizes
         with lay(counted[kept]) as sheet:
             if _filled(sheet, counts.blocks(factors), kept, counted):
-                return genes.coverage, sheet.finish(ids.tolist())
+                return genes.coverage, sheet.finish()
         partial.unlink()
     raise changed(file.path)
 
@@ -224,11 +224,14 @@ def _filled(
 
 
 def _shown(file: H5ad, view: View, order: "NDArray[np.int64]", ids: Any) -> "pd.DataFrame":
-    """Take the granted columns under their roles, of the view's cells alone."""
+    """Take the granted columns under their roles, of the view's cells alone; conditions as they are asked for."""
     import pandas as pd
 
     found = file.obs(joined.columns(view.obs.values()))
-    columns = {role: _values(joined.values(found, given).iloc[order]) for role, given in view.obs.items()}
+    columns = {role: joined.values(found, given).iloc[order] for role, given in view.obs.items()}
+    if conditions.ROLE in columns:
+        columns[conditions.ROLE] = conditions.words(columns[conditions.ROLE])
+    columns = {role: _values(column) for role, column in columns.items()}
     return pd.DataFrame(columns, index=pd.Index(ids, dtype=object))
 
 

@@ -83,8 +83,8 @@ class Sheet:
         size = int(self._bounds[row + 1] - self._bounds[row])
         self._samples[row] = data[:size].copy(), indices[:size].copy()
 
-    def finish(self, cells: Sequence[str], parts: Sequence[Part] = ()) -> str:
-        """Read it again as anybody would, and return its checksum.
+    def finish(self, parts: Sequence[Part] = ()) -> str:
+        """Read some of it again as anybody would, and return the checksum of it all.
 
         Parameters
         ----------
@@ -99,17 +99,12 @@ class Sheet:
         import h5py
         import numpy as np
 
-        with h5ad.open(self._path, vouched=True) as again:  # it is our own
-            sizes = again.row_sizes("X")
-            whole = sizes is not None and np.array_equal(sizes, np.diff(self._bounds))
-            whole = whole and again.cells().tolist() == list(cells)
         with h5py.File(self._path, "r", locking="best-effort") as file:
             for row, (data, indices) in self._samples.items():
                 start, stop = self._bounds[row], self._bounds[row + 1]
-                whole = whole and np.array_equal(file["X/data"][start:stop], data)
-                whole = whole and np.array_equal(file["X/indices"][start:stop], indices)
-        if not whole:
-            raise DatasetError(f"{self._path}: the view was not written whole", "Check the disk, and try again.")
+                same = np.array_equal(file["X/data"][start:stop], data)
+                if not same or not np.array_equal(file["X/indices"][start:stop], indices):
+                    raise spoilt(self._path)
         return self._checksum(parts)
 
     def _checksum(self, parts: Sequence[Part]) -> str:
@@ -127,6 +122,11 @@ class Sheet:
         return seal.written(found)
 
 
+def spoilt(path: Path) -> DatasetError:
+    """Say that a view does not hold what was written."""
+    return DatasetError(f"{path}: the view was not written whole", "Check the disk, and try again.")
+
+
 @contextmanager
 def laid_out(path: Path, obs: "pd.DataFrame", var: "pd.DataFrame", sizes: "NDArray[np.int64]") -> Iterator[Sheet]:
     """Make a h5ad with room for the values of every row, and open it.
@@ -138,6 +138,8 @@ def laid_out(path: Path, obs: "pd.DataFrame", var: "pd.DataFrame", sizes: "NDArr
 
     Raises
     ------
+    DatasetError
+        If it does not hold what was put there.
     OSError
         If it cannot be made, or the disk has not enough room.
     """
@@ -152,6 +154,10 @@ def laid_out(path: Path, obs: "pd.DataFrame", var: "pd.DataFrame", sizes: "NDArr
         place = _made(path, obs, var, bounds)
     except RuntimeError as problem:  # what h5py makes of a write that failed when a file is closed
         raise OSError(errno.EIO, str(problem).splitlines()[0], str(path)) from problem
+    with h5ad.open(path, vouched=True) as again:  # it is our own
+        there = again.row_sizes("X")
+        if there is None or not np.array_equal(there, sizes) or not np.array_equal(again.cells(), obs.index):
+            raise spoilt(path)
     handle = os.open(path, os.O_RDWR | os.O_CLOEXEC)
     try:
         if place.end:
