@@ -23,19 +23,23 @@ CLUSTERS = ("adjusted_rand_index", "normalized_mutual_info", "best_", "isolated_
 
 
 def scores() -> dict[str, dict[str, object]]:
-    """Task → its version and its exact scores, by metric and parameters."""
+    """Task → its version and its exact scores, by metric and parameters: each value, and both ends of its interval."""
     return {name: {"version": task.version, "scores": _of(task)} for name, task in sorted(find().items())}
 
 
-def _of(task) -> dict[str, float]:
+def _of(task) -> dict[str, list[float]]:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         found = task.score(*_predicted(task)) if task.verb == "predict" else task.score(*_embedded())
     return {
-        " ".join([one.metric, *(f"{name}={value}" for name, value in sorted(one.params.items()))]): one.value
+        " ".join([one.metric, *(f"{name}={value}" for name, value in sorted(one.params.items()))]): _numbers(one)
         for one in found
         if one.params.get("classifier") not in LIBRARIES and not one.metric.startswith(CLUSTERS)
     }
+
+
+def _numbers(score) -> list[float]:
+    return [score.value, *((score.interval.low, score.interval.high) if score.interval else ())]
 
 
 def _embedded():

@@ -17,6 +17,12 @@ def effects(means, control):
     return numpy.log1p(means * control.sum() / numpy.where(totals > 0, totals, 1.0)) - numpy.log1p(control)
 
 
+def as_counts(log, total):
+    """Scale back to the total, which a sum of logarithms does not keep."""
+    counts = numpy.expm1(numpy.maximum(log, 0.0))
+    return counts * (total / (counts.sum() or 1.0))
+
+
 def mixed(seen, trained, control, masked, ridge):
     """Find the effect on all genes by that on those that are not masked."""
     every = effects(trained, control)
@@ -47,7 +53,7 @@ def predict(model, adata, context):
             seen = mean_counts(context.masked[(context.masked.obs["condition"] == condition.id).to_numpy()])
             hidden = adata.var_names.isin(condition.masked)
             found = mixed(seen, trained, control, hidden, context.params["ridge"])
-        rows.append(numpy.expm1(numpy.maximum(numpy.log1p(control) + found, 0.0)))
+        rows.append(as_counts(numpy.log1p(control) + found, control.sum()))
     obs = pandas.DataFrame({"condition": ids}, index=[str(number) for number in range(len(ids))])
     return anndata.AnnData(X=numpy.array(rows), obs=obs, var=adata.var)
 

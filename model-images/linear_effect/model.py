@@ -6,10 +6,19 @@ import pandas
 
 from cellgauge_model import NotApplicable, serve
 
+NOTHING = {"", "control", "ctrl", "non-targeting", "nontargeting", "nt"}
+
 
 def pooled(counts, total):
     mean = numpy.asarray(counts.mean(axis=0, dtype="float64")).ravel()
     return numpy.log1p(mean * total / (mean.sum() or 1.0))
+
+
+def as_counts(log, total):
+    """Scale back to the total, which a mean or a sum of logarithms does not keep."""
+    counts = numpy.expm1(numpy.maximum(log, 0.0))
+    sums = counts.sum(axis=1, keepdims=True)
+    return counts * (total / numpy.where(sums > 0, sums, 1.0))
 
 
 def components(means, count):
@@ -20,16 +29,19 @@ def components(means, count):
     return left[:, :kept] * values[:kept] * signs
 
 
-def targets(condition, cells):
+def targets(condition, cells, controls):
     told = cells["target"].dropna().unique() if "target" in cells else []
-    return [word for text in (list(told) or [condition]) for word in str(text).split("+")]
+    words = {word.strip() for text in (list(told) or [condition]) for word in str(text).split("+")}
+    return sorted(word for word in words if word not in controls and word.lower() not in NOTHING)
 
 
 def predict(model, adata, context):
     if context.training is None:
         raise NotApplicable("there are no cells of other conditions to train on")
     # Controls are among the training cells too, under the same ids.
-    perturbed = context.training[~context.training.obs_names.isin(adata.obs_names)].copy()
+    same = context.training.obs_names.isin(adata.obs_names)
+    perturbed = context.training[~same].copy()
+    controls = set(context.training.obs["condition"][same].astype(str))  # how this dataset calls them
     groups = perturbed.obs.groupby("condition", observed=True).indices
     if not groups:
         raise NotApplicable("the training cells have no condition but the control")
@@ -42,7 +54,7 @@ def predict(model, adata, context):
     places = {name: row for column in adata.var for row, name in enumerate(adata.var[column].astype(str)) if name}
     places |= {name: row for row, name in enumerate(adata.var_names)}
     embed = lambda names: genes[[places[name] for name in names if name in places]].sum(axis=0)  # noqa: E731
-    embedded = numpy.array([embed(targets(one, perturbed.obs.iloc[rows])) for one, rows in groups.items()])
+    embedded = numpy.array([embed(targets(one, perturbed.obs.iloc[rows], controls)) for one, rows in groups.items()])
     known = embedded.any(axis=1)
     if known.sum() < 2:
         context.warn("fewer than 2 training conditions target a gene that is measured: their mean effect is predicted")
@@ -57,7 +69,7 @@ def predict(model, adata, context):
     log = control + center + asked @ weights.T @ genes.T
     obs = pandas.DataFrame({"condition": [one.id for one in context.conditions]})
     obs.index = obs.index.astype(str)
-    return anndata.AnnData(X=numpy.expm1(numpy.maximum(log, 0)), obs=obs, var=adata.var)
+    return anndata.AnnData(X=as_counts(log, total), obs=obs, var=adata.var)
 
 
 if __name__ == "__main__":

@@ -12,6 +12,13 @@ def pooled(counts, total):
     return numpy.log1p(mean * total / (mean.sum() or 1.0))
 
 
+def as_counts(log, total):
+    """Scale back to the total, which a mean or a sum of logarithms does not keep."""
+    counts = numpy.expm1(numpy.maximum(log, 0.0))
+    sums = counts.sum(axis=1, keepdims=True)
+    return counts * (total / numpy.where(sums > 0, sums, 1.0))
+
+
 def predict(model, adata, context):
     if context.training is None:
         raise NotApplicable("there are no cells of other conditions to train on")
@@ -25,7 +32,8 @@ def predict(model, adata, context):
     effect = numpy.mean([pooled(perturbed.X[rows], total) - control for rows in groups], axis=0)
     ids = [condition.id for condition in context.conditions]
     obs = pandas.DataFrame({"condition": ids}, index=[str(number) for number in range(len(ids))])
-    return anndata.AnnData(X=numpy.tile(numpy.expm1(control + effect), (len(ids), 1)), obs=obs, var=adata.var)
+    row = as_counts((control + effect)[None], total)
+    return anndata.AnnData(X=numpy.tile(row, (len(ids), 1)), obs=obs, var=adata.var)
 
 
 if __name__ == "__main__":

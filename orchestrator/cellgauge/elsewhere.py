@@ -21,6 +21,7 @@ from cellgauge.disk import explained
 from cellgauge.errors import CellgaugeError, UsageError
 from cellgauge.specs import ELSEWHERE, Dataset, ItemRecord, Job, JobDataset, RunRecord, View, identity
 from cellgauge.store import Store, now_utc
+from cellgauge.words import by_line
 from cellgauge_model.contract import CELLS, CONTRACT_VERSION, EMBEDDING
 
 if TYPE_CHECKING:
@@ -69,6 +70,8 @@ def read(path: Path, key: str = "", cells: Path | None = None) -> Made:
     readers = {".npy": _npy, ".h5ad": _h5ad, ".parquet": _parquet}
     if path.suffix not in readers:
         raise UsageError(f"{path}: neither .npy, .h5ad nor .parquet", "Save it with numpy.save(…), for instance.")
+    if path.is_dir():
+        raise UsageError(f"{path} is a folder, not a file", "Name the file in it.")
     if not path.is_file():
         raise UsageError(f"{path}: no such file")
     if cells is not None and path.suffix != ".npy":
@@ -149,8 +152,14 @@ def _numbers(values: Any, path: Path) -> "NDArray[np.float32]":
     import numpy as np
 
     array = np.asarray(values)
-    if array.ndim != 2 or not array.shape[0] or not 1 <= array.shape[1] <= outputs.MAX_DIMENSIONS:
+    if array.ndim != 2:
         raise UsageError(f"{path} has shape {array.shape}, not (cells, dimensions)")
+    if 0 in array.shape:
+        what = "rows, so no cells" if array.shape[1] else "dimensions: each cell is a row of no numbers"
+        raise UsageError(f"{path} has shape {array.shape}: it has no {what}", "Look at how it was written.")
+    if array.shape[1] > outputs.MAX_DIMENSIONS:
+        told = f"{path} has {array.shape[1]:,} dimensions; at most {outputs.MAX_DIMENSIONS:,} can be scored"
+        raise UsageError(told, "Is it cells by genes, or turned round? Give rows for cells, columns for dimensions.")
     with np.errstate(over="ignore", invalid="ignore"):
         found = np.ascontiguousarray(array, dtype="<f4")
     broken = int((~np.isfinite(found).all(axis=1)).sum())
@@ -163,7 +172,7 @@ def _numbers(values: Any, path: Path) -> "NDArray[np.float32]":
 def _lines(path: Path) -> list[str]:
     try:
         with path.open("rb") as file:
-            return file.read(LARGEST_LIST).decode().splitlines()
+            return by_line(file.read(LARGEST_LIST).decode("utf-8-sig"))
     except OSError as problem:
         raise UsageError(f"{path}: {problem.strerror}") from problem
     except UnicodeDecodeError as problem:

@@ -1,6 +1,7 @@
 """Does what a plan says: starts models, scores their outputs, keeps each thing the moment it is finished."""
 
 import functools
+import itertools
 import threading
 from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -108,6 +109,11 @@ class _Loop:
             for job in scoring.jobs:
                 self._by_job[job].append(scoring)
         self._records: dict[str, RunRecord] = {}
+        asked = {job.id for job in prepared.plan.jobs if kit.only is None or plan.place(job) in kit.only}
+        # Of a group the other members' jobs, too, if they never ran: where its model was mended, none of them has.
+        several = (scoring.jobs for scoring in prepared.plan.scorings if asked.intersection(scoring.jobs))
+        others = {*itertools.chain.from_iterable(several)} - asked
+        self._asked = asked | {job for job in others if kit.store.intact(job) is None}
         waiting = [job for job in prepared.plan.jobs if self._has_to_run(job)]
         devices = {name: model.spec.resources.gpus for name, model in prepared.models.items()}
         devices |= dict.fromkeys(prepared.unavailable, 0)  # only to be recorded
@@ -126,7 +132,7 @@ class _Loop:
         self._worker = Worker(prepared, kit, self._pantry, cancel, self._queue.put, seats)
 
     def _has_to_run(self, job: Job) -> bool:
-        return job.id not in self._reuse.jobs and (self._kit.only is None or plan.place(job) in self._kit.only)
+        return job.id not in self._reuse.jobs and job.id in self._asked
 
     def close(self) -> None:
         self._pantry.close()

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, BinaryIO
 from cellgauge.arrays import ONE_AT_A_TIME
 from cellgauge.errors import ContractViolation, UsageError
 from cellgauge.specs import Verb
+from cellgauge.words import by_line
 from cellgauge_model.contract import CELLS, CONTRACT_VERSION, EMBEDDING, PREDICTION, PROGRESS, RESULT, RunResult
 
 if TYPE_CHECKING:
@@ -205,7 +206,7 @@ def _named(output: Path, item: str, most: int = 1 << 40) -> "tuple[NDArray[np.fl
     array = _array(output / item, most)
     with opened(output / item, CELLS, 256 * len(array) + 4096) as file:
         try:
-            names = file.read().decode().splitlines()
+            names = by_line(file.read().decode())
         except UnicodeDecodeError as problem:
             raise ContractViolation(f"{item}/{CELLS} is not UTF-8 text") from problem
     if len(names) != len(array):

@@ -146,8 +146,10 @@ def truth(item: JobDataset, dataset: Dataset, caches: Sequence[Path] = ()) -> Tr
     control = dataset.spec.control or ""
     told = view.annotations(dataset, item.held_out, item.held_out.obs)
     asked = conditions.table(told, control, item.level or "cells")
-    tested = held.obs[conditions.ROLE].isin([one.id for one in asked]).to_numpy()  # some controls may be held out, too
-    labels = [np.asarray(one, dtype=object) for one in (had.obs[conditions.ROLE], held.obs[conditions.ROLE][tested])]
+    # Views that an older version wrote may hold numbers.
+    trained, tests = (conditions.words(one.obs[conditions.ROLE]) for one in (had, held))
+    tested = tests.isin([one.id for one in asked]).to_numpy()  # some controls may be held out, too
+    labels = [np.asarray(one, dtype=object) for one in (trained, tests[tested])]
     cells = Perturbed(
         sp.vstack([had.X, held.X[tested]], format="csr"),
         np.concatenate(labels),

@@ -226,20 +226,25 @@ def _control(
     truth = {"truth": item.held_out.id} if item.held_out else {}
     if item.level == "means":  # then the controls are means, too
         truth["level"] = item.level
-    id = identity({**same, **_cells(items), **truth})
+    id = identity({**same, **_cells(like, items), **truth})
     more: dict[str, Any] = {"limit_cells": like.limit_cells, "split": like.split, "parts": like.parts}
     scoring = Scoring(id=id, job="", model=kind, variant="default", **same, **more)
     views = [one.view.model_copy(update={"obs": {}}) for one in items]
     return Control(scoring=scoring, view=views[0], others=tuple(views[1:]), item=item if item.held_out else None)
 
 
-def _cells(items: Sequence[JobDataset]) -> dict[str, Any]:
-    """Say which cells: the same of a group, whether its members are shown one by one or together."""
+def _cells(like: Scoring, items: Sequence[JobDataset]) -> dict[str, Any]:
+    """Say which cells, and of a group what is told of them: the same whether its members are shown one by one or not."""
     stack = items[0].stack
     if len(items) == 1 and not stack:
         return _some(items[0].view)
     views = [one.view for one in stack.members] if stack else [one.view for one in items]
-    return {"members": [_some(one) for one in views]}
+    several = [part.roles for part in like.parts] or [one.obs for one in views]
+    told = [
+        {**_some(view), "organism": view.organism, "roles": {role: roles[role] for role in like.roles if role in roles}}
+        for view, roles in zip(views, several, strict=True)
+    ]
+    return {"members": told}
 
 
 def _some(view: View) -> dict[str, Any]:

@@ -1,5 +1,6 @@
 """Looks whether an input can be scored, which is what every task does first."""
 
+import itertools
 import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -39,8 +40,8 @@ def cells(
     Raises
     ------
     ValueError
-        If there is no such column, the embedding is not 2-D and finite, or the lengths differ, or both are data frames
-        whose rows have other names.
+        If there is no such column, the embedding is not 2-D and finite, or the lengths differ, or rows that are named,
+        of data frames and series, are not named alike in one order.
     NotApplicable
         If no cell is left.
     """
@@ -83,9 +84,18 @@ def missing(column: "pd.Series[Any]", but: str | None = None) -> dict[str, int]:
 
 def _in_order(embedding: Any, obs: Any) -> None:
     """See that rows that are named are named as the cells are: of other order, every score would be wrong."""
-    named = isinstance(embedding, pd.DataFrame) and isinstance(obs, pd.DataFrame) and len(embedding) == len(obs)
-    if named and not embedding.index.equals(obs.index):
-        raise ValueError("the embedding's rows and obs are not named alike, in one order; try embedding.loc[obs.index]")
+    named: dict[str, pd.Index] = (
+        {"the embedding's rows": embedding.index} if isinstance(embedding, pd.DataFrame) else {}
+    )
+    if isinstance(obs, pd.DataFrame):
+        named["obs"] = obs.index
+    else:
+        named |= {f"obs['{role}']": one.index for role, one in obs.items() if isinstance(one, pd.Series)}
+    for first, other in itertools.pairwise(named):
+        if len(named[first]) == len(named[other]) and not named[first].equals(named[other]):
+            whole = isinstance(obs, pd.DataFrame)
+            hint = "try embedding.loc[obs.index]" if whole else "reindex one by the other, or give arrays in one order"
+            raise ValueError(f"{first} and {other} are not named alike, in one order; {hint}")
 
 
 def _column(obs: Mapping[str, ArrayLike], role: str, length: int) -> pd.Series:

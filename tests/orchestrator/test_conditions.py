@@ -28,6 +28,22 @@ class TestTable:
         assert [one.id for one in table(pd.Categorical(["x", "ctrl"], ["ctrl", "unused", "x"]))] == ["x"]
         assert [one.id for one in table(np.array([2, 1]))] == ["1", "2"]
 
+    @pytest.mark.parametrize(
+        ("values", "words"),
+        [
+            ([2, 10], ["2", "10"]),
+            ([0.5, None], ["0.5", None]),
+            ([True, False], ["True", "False"]),
+            (pd.Categorical([1.0, None, 0.1]), ["1.0", None, "0.1"]),
+            (pd.array([3, None], dtype="Int64"), ["3", None]),
+            (["x", None], ["x", None]),
+        ],
+    )
+    def test_writes_each_cells_condition_as_it_lists_them(self, values, words):
+        found = conditions.words(pd.Series(values))
+        assert [None if pd.isna(one) else one for one in found] == words
+        assert [one.id for one in table(values)] == sorted(filter(None, words))
+
     def test_takes_the_role_target_before_the_name(self):
         found = table(["sg1", "sg1", "drug"], target=["TP53", "TP53", None])
         assert {one.id: one.targets for one in found} == {"sg1": ["TP53"], "drug": ["drug"]}

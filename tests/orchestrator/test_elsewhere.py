@@ -44,6 +44,13 @@ class TestReading:
         assert list(found.cells) == list(made.obs_names)
         assert (found.values == VALUES).all()
 
+    @pytest.mark.parametrize("text", ["a\u2028b\nc\x0cd\n", "a\u2028b\r\nc\x0cd", "\ufeffa\u2028b\nc\x0cd\n"])
+    def test_an_id_ends_where_a_line_does_and_nowhere_else(self, tmp_path, text):
+        np.save(tmp_path / "a.npy", VALUES[:2])
+        (tmp_path / "cells.txt").write_bytes(text.encode())
+        found = elsewhere.read(tmp_path / "a.npy", cells=tmp_path / "cells.txt")
+        assert list(found.cells) == ["a\u2028b", "c\x0cd"]
+
     def test_one_of_several_must_be_named(self, tmp_path):
         path = h5ad(tmp_path, X_a=VALUES, X_b=VALUES + 1)
         with pytest.raises(UsageError, match=r"which one of obsm. It has: X_a, X_b"):
@@ -89,8 +96,9 @@ class TestRefused:
         ("values", "words"),
         [
             (np.zeros(3), "shape .3,., not numbers of shape"),
-            (np.zeros((0, 3)), r"shape \(0, 3\)"),
-            (np.zeros((3, 0)), r"shape \(3, 0\)"),
+            (np.zeros((0, 3)), r"shape \(0, 3\): it has no rows"),
+            (np.zeros((3, 0)), r"shape \(3, 0\): it has no dimensions"),
+            (np.zeros((1, 100_001)), r"has 100,001 dimensions; at most"),
             (np.array([["a"]]), "holds <U1"),
             (np.array([[1j]]), "holds complex128"),
             (np.array([[np.nan], [1], [np.inf]]), "infinite or too large values in 2 of 3 rows"),
@@ -100,6 +108,10 @@ class TestRefused:
     def test_what_is_no_matrix_of_finite_numbers(self, tmp_path, values, words):
         np.save(tmp_path / "a.npy", values)
         self.refused(tmp_path / "a.npy", words)
+
+    def test_a_folder(self, tmp_path):
+        (tmp_path / "a.npy").mkdir()
+        self.refused(tmp_path / "a.npy", r"a\.npy is a folder")
 
     def test_files_that_are_cut_or_claim_too_much(self, tmp_path):
         np.save(tmp_path / "a.npy", VALUES)

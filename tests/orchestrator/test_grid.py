@@ -5,17 +5,12 @@ import io
 import re
 import warnings
 
-import numpy as np
 import pytest
 from rich.console import Console
 
-from cellgauge import named
-from cellgauge.errors import UsageError
 from cellgauge.report import document, pairs, sheet, table, versus
 from cellgauge.report.document import Document, Entry, Number
-from cellgauge.specs import Run
-from cellgauge_tasks import Caveat, Resamples, Score, Task
-from lab import Lab
+from cellgauge_tasks import Caveat, Score, Task
 
 
 def number(value, **fields):
@@ -48,12 +43,17 @@ SPAN = {"low": 0.48, "high": 0.53}
 
 class TestRoom:
     @pytest.mark.parametrize(
-        ("width", "words"), [(200, "0.500 [0.480, 0.530]"), (30, "0.500 ±0.025"), (20, "0.500"), (10, "0.5")]
+        ("width", "words"), [(200, "0.500 [0.480, 0.530]"), (30, "0.500 ±0.030"), (20, "0.500"), (10, "0.5")]
     )
     def test_an_interval_is_whole_or_half_or_left_out(self, width, words):
         text = shown(made(entry("model", number(0.5, **SPAN))), width).replace("\u00a0", " ")
         assert words in text
         assert max(map(len, text.splitlines())) <= width
+
+    def test_half_of_an_interval_is_its_larger_side(self):
+        text = shown(made(entry("model", number(1.0, low=0.9, high=1.0))), 30).replace("\u00a0", " ")
+        assert "1.000 ±0.100" in text
+        assert "±: the larger side" in " ".join(text.split())
 
     def test_tasks_that_do_not_fit_side_by_side_stand_below_each_other(self):
         names = [f"task_{n}" for n in range(5)]
@@ -64,7 +64,7 @@ class TestRoom:
         assert narrow.count(" model ") > 1
         for name in names:
             assert narrow.count(name.replace("_", " ")) == 1
-        assert narrow.count("±0.025") + narrow.count("[0.480") == 5
+        assert narrow.count("±0.030") + narrow.count("[0.480") == 5
 
     LONG = ("geneformer_v2_104M_CLcancer_finetuned_2024", "transcriptformer_tf-metazoa_444M_averaged", "pca")
 
@@ -76,7 +76,7 @@ class TestRoom:
         text = shown(found, width, t=a_task("t", *metrics)).replace("\u00a0", " ")
         assert max(map(len, text.splitlines())) <= width
         for n in range(9):
-            values = re.findall(rf"°-0\.5{n}0(?: ±0\.580| \[-0\.610, 0\.550\])?(?=\s)", text)
+            values = re.findall(rf"°-0\.5{n}0(?: ±1\.\d\d0| \[-0\.610, 0\.550\])?(?=\s)", text)
             assert len(values) == 3, f"{n}: {text}"
         lines = re.sub(r"[^\n]*─[^\n]*|[°±\[][^\n]*", "", text)
         names = re.sub(r"\s", "", lines)
@@ -205,6 +205,21 @@ class TestMarks:
         assert "0.250" in text
         assert "scaled" not in shown(made(entry("a", number(0.5))))
 
+    def test_a_control_that_has_no_scores_is_told(self):
+        fields = {"dataset": "d", "task": "t_u", "seed": 1}
+        lost = document.ControlEntry(control="positive", state="task_error", reason="it broke", **fields)
+        drawn = document.ControlEntry(control="negative", state="pending", reason="it was not scored", **fields)
+        good = document.ControlEntry(control="negative", state="ok", **{**fields, "task": "v"})
+        text = shown(made(entry("a", number(0.5)), controls=(lost, drawn, drawn, good)))
+        assert "positive control on d (t u): task error: it broke" in text
+        assert "negative control on d (t u) (2 of them): pending: it was not scored" in text
+        assert "(v)" not in text
+
+    def test_what_was_made_elsewhere_is_no_baseline_whatever_it_is_called(self):
+        text = shown(made(entry("a", number(0.5), elsewhere=True), baselines=("a",))).replace("\u00a0", " ")
+        assert "a †" not in text
+        assert "a §" in text
+
     def test_what_was_made_elsewhere_says_so(self):
         text = shown(made(entry("a", number(0.5), elsewhere=True)))
         assert "a §" in text.replace("\u00a0", " ")
@@ -246,58 +261,3 @@ class TestStanding:
         mixed = shown(made(entry("a", number(0.5), limit_cells=500), entry("b", number(0.4))))
         assert "d: only 500 of its cells for a (--limit-cells)" in mixed
         assert "d: only 500 of its cells (--limit" in shown(made(entry("a", number(0.5), limit_cells=500)))
-
-
-def shifted(by):
-    def score(embedding, obs, *, seed):
-        draws = Resamples(len(embedding), seed=seed)
-        cells = np.arange(len(embedding)) % 7 + by(np.asarray(embedding))
-        return [Score("m", float(cells.mean()), len(cells), interval=draws.interval(draws.means(cells)))]
-
-    return Task("t", "1", "t", ("cell_type",), score, {"m": "M"}, "b")
-
-
-class TestVersus:
-    def compared(self, lab: Lab, by, **how):
-        tasks = {"t": shifted(by)}
-        prepared = lab.prepare(models=("m", "n"), tasks=tasks, seeds=(1,))
-        lab.run(prepared)
-        run = Run(id="r1", command="", started="", engine="function", ended="2026", cellgauge="0", plan=prepared.plan)
-        lab.store.keep_run(run)
-        return versus.make(named.run("r1", lab.store), "m", "n", lab.store, tasks, **how), run, tasks
-
-    def test_two_models_are_compared_on_the_same_resamples(self, lab):
-        found, run, tasks = self.compared(lab, lambda values: 0)
-        (one,) = found.pairs
-        assert (one.dataset, one.metric, one.first == one.second) == ("d", "m", True)
-        assert not one.comparison.distinguishable
-        console = Console(file=io.StringIO(), width=100)
-        console.print(versus.render(found, tasks))
-        assert "t: M" in console.file.getvalue()
-        assert "+0.000 [+0.000, +0.000]" in console.file.getvalue().replace("\u00a0", " ")
-        assert "not to be told apart" in console.file.getvalue()
-        entries = document.collect(run, lab.store, tasks).results
-        assert [score.standing for entry in entries for score in entry.scores] == ["best", "level"]
-
-    def test_a_name_that_is_not_in_the_run_is_told(self, lab):
-        _, run, tasks = self.compared(lab, lambda values: 0)
-        with pytest.raises(UsageError, match="no model in run r1 named 'x'"):
-            versus.make(run, "m", "x", lab.store, tasks)
-
-    def test_two_without_a_score_in_common_are_not_compared(self, lab):
-        _, run, tasks = self.compared(lab, lambda values: 0)
-        for path in (lab.store.root / "scores").rglob("*.json"):
-            path.unlink()
-        with pytest.raises(UsageError, match="no score in common"):
-            versus.make(run, "m", "n", lab.store, tasks)
-
-    def test_a_model_of_fewer_cells_is_neither_ranked_nor_compared_with_one_of_all(self, lab):
-        _, run, tasks = self.compared(lab, lambda values: 0)
-        (other,) = (one for one in lab.store.results() if one.scoring.model == "n")
-        limited = other.scoring.model_copy(update={"limit_cells": 30})
-        lab.store.keep_result(other.model_copy(update={"scoring": limited}), lab.store.arrays(other))
-        entries = document.collect(run, lab.store, tasks).results
-        assert [score.standing for entry in entries for score in entry.scores] == ["unknown", "unknown"]
-        with pytest.raises(UsageError, match="no score in common") as told:
-            versus.make(run, "m", "n", lab.store, tasks)
-        assert "--limit-cells" in told.value.hint

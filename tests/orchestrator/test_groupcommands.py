@@ -68,6 +68,19 @@ def test_a_group_is_listed_shown_and_pulled(call):
     )
 
 
+def test_retry_runs_all_members_again_where_the_model_was_mended(call, tmp_path):
+    folder = tmp_path / "models" / "knows"
+    folder.mkdir(parents=True)
+    (folder / "model.yaml").write_text(MODEL)
+    (tmp_path / "broken").touch()
+    (folder / "model.py").write_text(PROGRAM.replace("FILE", repr(str(tmp_path / "broken"))))
+    words = ["-m", "knows", "-d", "both", "-t", "cross_species_integration", "--catalog", "my.yaml"]
+    call("run", *words, "--models-path", "models", "--engine", "local", "--json", code=1)
+    (folder / "model.py").write_text(PROGRAM.replace("FILE", repr(str(tmp_path / "nothing"))))
+    (entry,) = json.loads(call("retry", "--json").stdout)["results"]
+    assert (entry["state"], entry["dataset"], entry["scores"][0]["n_cells"]) == ("ok", "both", 105)
+
+
 def test_retry_runs_the_member_that_failed_and_the_score_comes(call, tmp_path):
     folder = tmp_path / "models" / "knows"
     folder.mkdir(parents=True)

@@ -165,6 +165,15 @@ class TestBothWays:
         assert [len(one.others) for one in own] == [1] * len(own)
 
     @pytest.mark.parametrize("fields", [KNOWS, FITS])
+    def test_have_controls_of_their_own_where_other_labels_or_organisms_are_compared(self, fields):
+        def ids(*members):
+            return {one.scoring.id for one in make(fields, group(*members), with_controls=True).controls}
+
+        plain = ids(HUMAN, MOUSE)
+        assert not plain & ids(HUMAN, dataset("mouse", LATIN["mouse"], obs={"cell_type": "other"}))
+        assert not plain & ids(dataset("human", LATIN["mouse"]), dataset("mouse", LATIN["human"]))
+
+    @pytest.mark.parametrize("fields", [KNOWS, FITS])
     def test_take_so_many_cells_of_each_member_and_say_so(self, fields):
         made = make(fields, group(HUMAN, MOUSE, limit=50), limit=50)
         assert {one.limit_cells for one in made.scorings} == {50}

@@ -5,6 +5,7 @@ import re
 
 import anndata
 import numpy as np
+import pandas as pd
 import pytest
 
 from cellgauge import offline, pipeline, score, shown
@@ -78,6 +79,32 @@ def test_a_prediction_is_scored_against_the_cells_held_out(lab, tried):
     assert [truth.genes[truth.targeted(name)].tolist() for name in truth.names if name in held] == [
         [name] for name in sorted(held)
     ]
+
+
+@pytest.mark.parametrize("values", [[0, 1, 2, 10], [0.0, 0.1, 2.5, 1e-7], pd.Categorical([0, 1, 2, 10])])
+def test_conditions_may_be_numbers(lab, tried, values):
+    """A model meets them as the words that it is asked for, and each is scored against its own cells."""
+    seen, (task, given) = [], listening()
+
+    def look(launch):
+        for item in contract.read_request(launch.input).items:
+            seen.append((anndata.read_h5ad(launch.input / item.training).obs["condition"], item.conditions))
+        return predict_means(launch)
+
+    adata = make_screen(conditions=("G1", "G2", "G3"))
+    codes = adata.obs["guide_target"].astype(str).replace({CONTROL: "G0"}).str[1:].astype(int).to_numpy()
+    adata.obs["guide_target"] = pd.Series(values).iloc[codes].set_axis(adata.obs_names)
+    words = [str(one) for one in values]
+    _, happened = tried(look, {"t": task}, adata, control=words[0])
+    assert [one.state for one in finished(happened)] == ["ok"], lab.reasons()
+    assert [one.state for one in scored(happened)] == ["ok"], scored(happened)[0].reason
+    ((prediction, truth, train, test),) = given
+    ((shown, asked),) = seen
+    assert [one.id for one in asked] == [*prediction.names] == [*{*truth.conditions[test]}]
+    assert {*shown} == {*truth.conditions[train]} == {*words} - {*prediction.names}
+    assert (train.sum(), test.sum()) == (90, 20)
+    place = words.index(asked[0].id)
+    assert truth.among(test).matrix.sum() == adata.X[codes == place].sum()
 
 
 def test_the_shipped_task_gives_numbers_and_they_are_used_again(lab, tried):

@@ -88,11 +88,39 @@ def test_what_is_told_of_a_file_is_told_of_that_file_alone(call, embedding, tmp_
     assert again["warnings"] == warned, "a run that scores a run's outputs again has them as that run had"
 
 
+def test_a_refresh_that_fails_does_not_show_the_number_of_before_as_new(call, embedding, tmp_path):
+    words = ["-d", "made", "-t", "embedding", "--json"]
+    (first,) = json.loads(call("score", *embedding[:4], *words, "--controls").stdout)["results"]
+    (path,) = tmp_path.glob("cellgauge-results/jobs/*/*/output/made/embedding.npy")
+    path.chmod(0o644)
+    good = path.read_bytes()
+    path.write_bytes(good[:-1] + bytes([good[-1] ^ 1]))
+    again = json.loads(call("score", "--refresh", "--json", code=1).stdout)
+    (entry,) = again["results"]
+    assert (first["state"], entry["state"] == "ok", entry["scores"], again["complete"]) == ("ok", False, [], False)
+    assert json.loads(call("show", again["run"], "--json").stdout)["results"] == [entry], "nor later"
+    path.write_bytes(good)
+    (mended,) = json.loads(call("score", "--refresh", "--json").stdout)["results"]
+    assert mended["scores"] == first["scores"] or mended["scores"][0]["value"] == first["scores"][0]["value"]
+
+
+@pytest.mark.slow
+def test_an_embedding_beside_a_run_has_its_seeds_and_is_no_baseline_whatever_its_name(call, embedding):
+    words = ["-m", "random", "-d", "made", "-t", "embedding", "--engine", "local", "-s", "3", "-s", "5", "--json"]
+    run = json.loads(call("run", *words).stdout)["run"]
+    both = json.loads(call("score", run, *embedding, "--name", "pca", "--json").stdout)["results"]
+    assert sorted((one["model"], one["seed"]) for one in both) == [("pca", 3), ("pca", 5), ("random", 3), ("random", 5)]
+    assert not [score for one in both for score in one["scores"] if score["flags"]], "pca is the task's baseline"
+    one = json.loads(call("score", run, *embedding, "--name", "pca", "-s", "7", "--json").stdout)["results"]
+    assert [entry["seed"] for entry in one if entry["model"] == "pca"] == [7]
+
+
 @pytest.mark.parametrize(
     ("words", "told"),
     [
         (["--embedding", "emb.npy"], "--embedding and --dataset go together"),
-        (["--cells", "cells.txt"], "--cells and --name go with --embedding"),
+        (["--cells", "cells.txt"], "--cells, --name and --seed go with --embedding"),
+        (["-s", "3"], "--cells, --name and --seed go with --embedding"),
         (["--embedding", "gone.npy", "-d", "made"], "gone.npy: no such file"),
         (["--embedding", "emb.npy", "-d", "mad"], "no dataset named 'mad'"),
         (["--embedding", "emb.npy", "-d", "made", "--name", "a/b"], "'a/b' cannot be its name"),

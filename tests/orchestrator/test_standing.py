@@ -20,13 +20,13 @@ def value(number, **fields):
     return ScoreValue(**{"metric": "m", "value": number, "n_cells": 9, **fields})
 
 
-def row(store, name, shift, *, plain=True, better="higher", params=None):
+def row(store, name, shift, *, plain=True, better="higher", params=None, warnings=()):
     """Keep a result whose cells score as all others do, and so much more."""
     draws = Resamples(300, seed=1)
     cells = CELLS + shift + np.random.default_rng(sum(name.encode())).normal(0, 0.01, 300)
     fields = {"resamples": draws.name, "better": better, "params": params or {}}
     result = failed(a_scoring(f"{sum(name.encode()):020}"), "ok", "")
-    result = result.model_copy(update={"scores": (value(float(cells.mean()), **fields),)})
+    result = result.model_copy(update={"scores": (value(float(cells.mean()), **fields),), "warnings": warnings})
     return Row(name, plain, store.keep_result(result, {"replicates/0": draws.means(cells).astype(np.float32)}))
 
 
@@ -70,6 +70,22 @@ class TestColumns:
 
     def test_one_alone_beside_those_of_other_cells_says_that_it_is_not_known(self, store):
         assert standing.stand([row(store, "first", 0)], TASK, store, beside=True) == [{0: ("unknown", ())}]
+
+
+class TestCaveat:
+    NOISE = ("Caveat: noise mixes batches, too",)
+
+    def test_what_is_not_to_be_read_without_its_warning_is_the_best_of_nothing(self, store):
+        rows = [row(store, "noise", 1, warnings=self.NOISE), row(store, "a", 0.3), row(store, "b", 0)]
+        assert [one[0] for one in stand(rows, store)] == ["", "best", ""]
+
+    def test_one_beside_it_alone_is_not_either(self, store):
+        rows = [row(store, "noise", 1, warnings=self.NOISE), row(store, "a", 0.3)]
+        assert [one[0] for one in stand(rows, store)] == ["", ""]
+
+    def test_nothing_is_below_a_baseline_that_is_noise(self, store):
+        rows = [row(store, "base", 1, warnings=self.NOISE), row(store, "a", 0.3), row(store, "b", 0)]
+        assert [one[1] for one in stand(rows, store)] == [(), (), ()]
 
 
 class TestGround:
@@ -153,7 +169,6 @@ class TestBounds:
         assert found(value(0.5, metric="p", params={"k": 1})) is None
         ends = found(value(0.5, metric="best", params={"resolution": 7.0}))
         assert (ends.positive.value, ends.negative) == (0.9, pytest.approx(0.2))
-
 
     def test_what_only_tells_what_a_number_came_of_need_not_be_the_same(self):
         task = replace(TASK, facts=("n_conditions", "undefined_in"))

@@ -5,6 +5,7 @@ import json
 import re
 import subprocess
 import sys
+from dataclasses import replace
 from types import SimpleNamespace
 
 import anndata
@@ -15,7 +16,7 @@ import scipy.sparse as sp
 
 from cellgauge_model import NotApplicable
 from cellgauge_model.contract import Condition
-from cellgauge_tasks.metrics.perturbation import Perturbed, baselines
+from cellgauge_tasks.metrics.perturbation import Perturbed, baselines, scale
 from support import ROOT
 
 MODELS = ("no_change", "mean_effect", "linear_effect")
@@ -53,6 +54,19 @@ def even_cells(conditions, genes=40, total=4000, seed=0):
     return anndata.AnnData(sp.csr_matrix(counts.astype("float32")), obs, var)
 
 
+def uneven_cells(genes=40, seed=0):
+    """Many cells a condition, of many depths."""
+    random = np.random.default_rng(seed)
+    conditions = np.repeat(["control", "G1", "G2", "G3"], [30, 10, 20, 15])
+    base = random.gamma(1.0, 1.0, genes)
+    change = {one: np.exp(random.normal(0, 0.7, genes)) for one in ("control", "G1", "G2", "G3")}
+    depth = random.lognormal(0, 0.6, len(conditions))
+    counts = random.poisson([base * change[one] * 20 * each for one, each in zip(conditions, depth, strict=True)])
+    cells = even_cells(list(conditions), genes)
+    cells.X = sp.csr_matrix(counts.astype("float32"))
+    return cells, conditions == "control"
+
+
 SEEN = ["control", *(f"G{n}" for n in range(1, 13)), "G3+G4", "ctrl+G13", "COMPOUND"]
 ASKED = {"G20": ["G20"], "G1+G21": ["G1", "G21"], "unmeasured": ["X1"], "G2+G13": ["G2", "G13"]}
 TARGETS = {"G3+G4": ["G3", "G4"], "ctrl+G13": ["G13"]}
@@ -74,9 +88,46 @@ def test_a_baseline_predicts_what_another_implementation_predicts(name, other, t
     found, said = predict(name, cells, asked, np.arange(len(SEEN)) == 0)
     training = Perturbed(cells.X, SEEN, "control", cells.var_names, TARGETS)
     expected = baselines.BASELINES[other](training, ASKED)
+    expected = scale.counts(replace(expected, matrix=np.maximum(expected.matrix, 0)))
+    totals = scale.log1p(expected, float(cells.X[0].sum()))
     assert list(found.obs["condition"]) == list(ASKED)
-    assert np.log1p(found.X) == pytest.approx(np.maximum(expected.matrix, 0), rel=1e-5, abs=1e-5)
+    assert np.log1p(found.X) == pytest.approx(totals.matrix, rel=1e-5, abs=1e-5)
     assert said == told
+
+
+@pytest.mark.parametrize("name", [*MODELS, "additive_effect", "fitted_effect"])
+def test_what_a_baseline_predicts_is_what_is_scored(name):
+    """Its counts have the total to which scoring scales them, of uneven cells too; or another number is scored."""
+    cells, controls = uneven_cells()
+    total = cells.X[controls].sum() / controls.sum()
+    found, _ = predict(name, cells, [Condition("a", ["G1"]), Condition("b", ["G1", "G2"])], controls)
+    assert found.X.sum(axis=1) == pytest.approx([total] * 2)
+    made = Perturbed(found.X, ["a", "b"], "control", cells.var_names, level="means")
+    assert scale.pooled(made, float(total))[1:] == pytest.approx(np.log1p(found.X), abs=1e-5)
+
+
+def test_the_mean_effect_of_uneven_cells_is_the_mean_of_pooled_logarithms():
+    cells, controls = uneven_cells()
+    total = float(cells.X[controls].sum() / controls.sum())
+    found, _ = predict("mean_effect", cells, [Condition("a")], controls)
+    truth = Perturbed(cells.X, cells.obs["condition"], "control", cells.var_names)
+    mean = np.expm1(scale.pooled(truth, total)[1:].mean(axis=0))
+    assert mean.sum() < 0.995 * total, "else this tells nothing"
+    assert found.X[0] == pytest.approx(mean * (total / mean.sum()), rel=1e-5)
+
+
+@pytest.mark.parametrize("name", ["additive_effect", "linear_effect"])
+@pytest.mark.parametrize("names", [("DMSO", "G1+DMSO", "DMSO + G2"), ("G30", "G1 + G30", "G30+G2")])
+def test_the_control_of_a_dataset_is_no_target_whatever_it_is_called(name, names):
+    asked = [Condition("G1+G2", ["G1", "G2"])]
+    plain = even_cells(["ctrl", "G1", "G2", "G3", "G4+G5"])
+    controls = np.arange(5) == 0
+    expected, said = predict(name, plain, asked, controls)
+    other = plain.copy()
+    other.obs["condition"] = [*names, "G3", "G4+G5"]
+    found, told = predict(name, other, asked, controls)
+    assert np.allclose(found.X, expected.X)
+    assert said == told == []
 
 
 def test_targets_are_found_by_either_kind_of_id_and_in_a_column_of_their_own():

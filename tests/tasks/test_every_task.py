@@ -12,6 +12,7 @@ import scipy.sparse as sp
 
 import made
 from cellgauge_tasks import Caveat, NotApplicable, Space, find
+from cellgauge_tasks.metrics.classification import forest
 
 TASKS = {name: task for name, task in find().items() if task.verb == "embed"}
 CELLS = made.cells()
@@ -44,6 +45,13 @@ def table(scores):
     return {(one.metric, *sorted(map(str, one.params.items()))): one.value for one in scores}
 
 
+@pytest.fixture
+def few_trees(monkeypatch):
+    """Forests are most of the time, and none of these rules hangs on how many trees there are."""
+    monkeypatch.setattr(forest, "TREES", 5)
+
+
+@pytest.mark.usefixtures("few_trees")
 @pytest.mark.parametrize("task", TASKS.values(), ids=TASKS)
 class TestEveryTask:
     def test_the_truth_scores_high_and_chance_low(self, task):
@@ -75,9 +83,12 @@ class TestEveryTask:
     def test_every_score_has_an_interval_that_holds_it(self, task):
         for one in score(task):
             assert one.interval is not None, one.metric
-            assert one.interval.low <= one.value + 1e-9, one
-            assert one.interval.high >= one.value - 1e-9, one
-            assert one.interval.replicates is not None
+            low, high = one.interval.low, one.interval.high
+            drawn = np.clip(one.interval.replicates, -1, 1)  # they are moved with the value, and may lie beyond
+            # The ends are moved to hold the value, so that they do says nothing: what can be wrong is their width.
+            assert low < high or one.value in (0, 1), one
+            assert high - low < 0.6, one
+            assert np.mean((drawn >= low - 1e-6) & (drawn <= high + 1e-6)) > 0.8, one
 
     def test_cells_without_a_label_take_no_part(self, task):
         holed = OBS[:FEW].copy()

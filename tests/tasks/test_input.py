@@ -85,6 +85,20 @@ def test_rows_that_are_named_in_another_order_are_refused():
         clustering.score(points[::-1], CELLS.obs)
 
 
+@pytest.mark.parametrize("frame", [False, True])
+def test_columns_that_are_named_in_another_order_are_refused(frame):
+    points = pd.DataFrame(CELLS.points, index=CELLS.obs.index) if frame else CELLS.points
+    types, batches = CELLS.obs["cell_type"], CELLS.obs["batch"]
+    shuffled = types.sample(frac=1, random_state=1)
+    clustering.score(points, {"cell_type": types, "batch": batches})
+    with pytest.raises(ValueError, match="are not named alike, in one order; reindex one by the other"):
+        clustering.score(points, {"cell_type": shuffled, "batch": batches})
+    if frame:
+        with pytest.raises(ValueError, match=r"the embedding's rows and obs\['cell_type'\] are not named alike"):
+            clustering.score(points, {"cell_type": shuffled})
+    assert clustering.score(points, {"cell_type": types.to_numpy()})[0].value > 0
+
+
 def test_an_anndata_is_refused_at_once():
     with pytest.raises(ValueError, match=r"give one: adata.obsm\['X_pca'\]"):
         clustering.score(anndata.AnnData(CELLS.points), CELLS.obs)

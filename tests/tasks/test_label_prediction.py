@@ -44,7 +44,7 @@ class TestScores:
 
     def test_have_intervals_around_them(self, scores):
         for one in scores:
-            assert one.interval.low <= one.value <= one.interval.high
+            assert one.interval.low < one.value < one.interval.high
             assert (one.interval.unit, one.interval.n_units, one.n_cells) == ("cells", 400, 400)
             assert len(one.interval.replicates) == 200
 

@@ -53,7 +53,7 @@ class TestScores:
 
     def test_have_intervals_over_cells_where_batches_are_few(self, scores):
         assert {one.interval.unit for one in scores} == {"cells"}
-        assert all(one.interval.low <= one.value <= one.interval.high for one in scores)
+        assert all(one.interval.low < one.value < one.interval.high for one in scores)
 
     def test_have_intervals_over_batches_where_there_are_five(self):
         batches = np.arange(600) % 8

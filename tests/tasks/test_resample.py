@@ -28,6 +28,18 @@ def test_nineteen_of_twenty_intervals_hold_the_truth():
     assert 0.91 < np.mean(held) < 0.98
 
 
+def test_so_do_those_over_donors_whose_cells_are_alike_and_those_over_their_cells_do_not():
+    donors, held = np.repeat(np.arange(30), 10), {"donors": [], "cells": []}
+    for seed in range(200):
+        random = np.random.default_rng([11, seed])
+        values = np.repeat(random.normal(size=30), 10) + random.normal(size=300)
+        for draws in (Resamples(300, seed=seed, donors=donors), Resamples(300, seed=seed)):
+            found = draws.interval(draws.means(values), float(values.mean()))
+            held[draws.unit].append(found.low <= 0 <= found.high)
+    assert 0.89 < np.mean(held["donors"]) < 0.98
+    assert np.mean(held["cells"]) < 0.75
+
+
 def test_each_draw_has_as_many_cells_as_there_are():
     (weights,) = Resamples(50).weights()
     assert weights.shape == (200, 50)

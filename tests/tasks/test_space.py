@@ -27,10 +27,14 @@ BATCHES = RANDOM.integers(-1, 40, CELLS)
 K = 20
 
 
-@pytest.fixture(params=["float64", "float32"], autouse=True)
+FEW_POINTS = {"float64": 10**9, "float32": 0}
+
+
+@pytest.fixture(params=FEW_POINTS, autouse=True)
 def products(request, monkeypatch):
     """Few cells are compared in float64, many in float32; here both are."""
-    monkeypatch.setattr(points, "FEW_POINTS", 10**9 if request.param == "float64" else 0)
+    if request.param in FEW_POINTS:
+        monkeypatch.setattr(points, "FEW_POINTS", FEW_POINTS[request.param])
     return request.param
 
 
@@ -244,9 +248,8 @@ def test_the_number_of_threads_changes_no_bit(products):
 
 
 @pytest.mark.skipif(len(os.sched_getaffinity(0)) < 2, reason="one core only")
+@pytest.mark.parametrize("products", ["chosen by itself"], indirect=True)
 def test_processes_with_other_numbers_of_threads_agree_in_every_bit(products):
-    if products == "float64":
-        pytest.skip("the child chooses by itself")
     found = set()
     for threads in ("1", "2"):
         given = {**os.environ, "OMP_NUM_THREADS": threads, "OPENBLAS_NUM_THREADS": threads}

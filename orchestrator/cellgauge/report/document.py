@@ -21,7 +21,7 @@ class Number(ScoreValue):
     """Where 0 is chance and 1 the truth; with `--controls` alone."""
     standing: Standing = ""
     """Among the numbers of its column: `level` cannot be told from the best in pairs on the same resamples; `unknown`
-    cannot be compared in pairs at all; an empty one is clearly worse, or alone, or not shown in tables."""
+    cannot be compared in pairs at all; an empty one is clearly worse, alone, with a caveat, or not shown in tables."""
     flags: tuple[Flag, ...] = ()
     """What is to be known before it is believed."""
 

@@ -17,7 +17,7 @@ from cellgauge.report.standing import FEW_GENES, MANY_REPEATS, Flag, Standing, h
 from cellgauge_tasks import Task
 
 Form = Literal["range", "half", "bare"]
-"""Of an interval: both ends, half its width, or none."""
+"""Of an interval: both ends, its larger side, or none."""
 FORMS: tuple[Form, ...] = ("range", "half", "bare")
 STANDINGS: dict[Standing, str] = {"level": "≈", "unknown": "?"}
 MARKS: dict[Flag, tuple[str, str]] = {
@@ -208,7 +208,7 @@ def _interval(score: Number, form: Form) -> str:
     if score.low is None or score.high is None or form == "bare":
         return ""
     if form == "half":
-        return f"\u00a0±{_short((score.high - score.low) / 2)}"
+        return f"\u00a0±{_short(max(score.high - score.value, score.value - score.low))}"
     return f"\u00a0[{_short(score.low)},\u00a0{_short(score.high)}]"
 
 

@@ -16,7 +16,7 @@ Flag = Literal["below_baseline", "above_controls", "below_controls", "few_genes"
 """What is to be known before a number is believed."""
 Standing = Literal["", "best", "level", "unknown"]
 """Among the numbers of its column: `level` cannot be told from the best in pairs on the same resamples; `unknown`
-cannot be compared in pairs at all; an empty one is clearly worse, or alone, or not shown in tables."""
+cannot be compared in pairs at all; an empty one is clearly worse, alone, with a caveat, or not shown in tables."""
 FEW_GENES = 0.5
 """Share of a dataset's genes that a model has to know, below which it is said."""
 DRAWN = 3.0
@@ -122,31 +122,24 @@ def stand(
         }
         if len(column) < 2 and not beside:
             continue
-        trusted = {at for at in column if not _has_caveat(rows[at].result.warnings)}
-        standings = _standings({at: one for at, (_, one) in column.items()}, trusted)
+        # What is not to be read without its warning is the best of nothing, and nothing is measured against it.
+        trusted = {at: one for at, (_, one) in column.items() if not _has_caveat(rows[at].result.warnings)}
+        standings = _standings(trusted) if len(trusted) > 1 or (beside and trusted) else {}
         for at, (number, one) in column.items():
-            below = base in column and at != base and _below(one, column[base][1])
-            found[at][number] = (standings[at], ("below_baseline",) if below else ())
+            below = base in trusted and at != base and _below(one, column[base][1])
+            found[at][number] = (standings.get(at, ""), ("below_baseline",) if below else ())
     return found
 
 
-def _standings(column: Mapping[int, pairs.Drawn], trusted: Collection[int]) -> dict[int, Standing]:
-    """Say how each of a column stands; the best is so called only if it can be compared with another.
-
-    What is not to be read without its warning is the best of nothing: it is compared with the best of the others, and
-    where it is ahead of that nothing is said of how it stands.
-    """
-    best = _best({at: one.score for at, one in column.items() if at in trusted})
-    if best is None:
-        return dict.fromkeys(column, "unknown")
+def _standings(column: Mapping[int, pairs.Drawn]) -> dict[int, Standing]:
+    """Say how each of a column stands; the best is so called only if it can be compared with another."""
+    best = _best({at: one.score for at, one in column.items()})
     found = {at: _level(one, column[best]) for at, one in column.items() if at != best}
     found[best] = "best" if any(one != "unknown" for one in found.values()) else "unknown"
     return found
 
 
-def _best(scores: Mapping[int, ScoreValue]) -> int | None:
-    if not scores:
-        return None
+def _best(scores: Mapping[int, ScoreValue]) -> int:
     sign = 1.0 if next(iter(scores.values())).better == "higher" else -1.0
     return max(scores, key=lambda place: sign * scores[place].value)
 

@@ -10,6 +10,7 @@ from cellgauge.report import label, reasons
 from cellgauge.report.document import Document, Entry
 from cellgauge.report.grid import MARKS, Grid
 from cellgauge.words import printable
+from cellgauge_model.contract import Param
 from cellgauge_tasks import Task
 
 
@@ -29,7 +30,7 @@ def _legend(document: Document) -> Iterator[Text]:
     """Explain the marks that are there."""
     scores = [score for entry in document.results for score in entry.scores]
     if any(score.low is not None for score in scores):
-        yield Text("[low, high] or ±: where the score lies in 95 % of resamples", style="dim")
+        yield Text("[low, high]: where the score lies in 95 % of resamples; ±: the larger side of it", style="dim")
     if any(score.scaled is not None for score in scores):
         yield Text("scaled: 0 is chance, 1 the truth itself", style="dim")
     stand = {score.standing for score in scores}
@@ -39,6 +40,9 @@ def _legend(document: Document) -> Iterator[Text]:
         yield Text(f"bold: the best of its column{among}{words}", style="dim")
     if "unknown" in stand:
         yield Text("? cannot be compared in pairs: whether it is better or worse than others is not known", style="dim")
+    if _two_scales(document):
+        words = "models that predict means, as baselines do, are not compared in pairs with models that predict cells"
+        yield Text(words, style="dim")
     flagged = {flag for score in scores for flag in score.flags}
     flagged |= {flag for entry in document.results for flag in entry.flags}
     for flag, (mark, words) in MARKS.items():
@@ -61,6 +65,15 @@ def _several_grounds(document: Document) -> bool:
         if score.standing == "best"
     )
     return max(best.values(), default=0) > 1
+
+
+def _two_scales(document: Document) -> bool:
+    """Tell whether a table has both, so that to have no flag is no good sign."""
+    found: dict[tuple[str, str], set[Param]] = {}
+    for one in document.results:
+        told = {score.params["means_of"] for score in one.scores if "means_of" in score.params}
+        found.setdefault((one.dataset, one.task), set()).update(told)
+    return any(len(several) > 1 for several in found.values())
 
 
 def summary(document: Document) -> Text:

@@ -115,7 +115,9 @@ def _pairs(one: TaskResult, other: TaskResult, task: Task | None, store: Store, 
             )
 
 
-def _partner(number: int, ours: Sequence[ScoreValue], others: Sequence[ScoreValue], facts: Collection[str]) -> int | None:
+def _partner(
+    number: int, ours: Sequence[ScoreValue], others: Sequence[ScoreValue], facts: Collection[str]
+) -> int | None:
     """Find the same score of another result, by number.
 
     It has the same parameters, but for facts; or else the same of those that tell a metric's scores apart within either
