@@ -118,7 +118,8 @@ def show(wanted: str, folder: Path, ready: Callable[[], None]) -> tuple[float, f
     cache = folder / "cache"
     command = [sys.executable, "-c", SHOW, wanted, str(cache)]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
-        assert process.stdout and process.stdout.readline() == "ready\n"
+        assert process.stdout
+        assert process.stdout.readline() == "ready\n"
         ready()
         output, _ = process.communicate("go\n")
     assert process.returncode == 0

@@ -47,7 +47,7 @@ SCHEMAS = {
 }
 
 
-GROUPS = """Datasets that are compared as one by the tasks that compare organisms: [Compare species](../how-to/species.md).
+GROUPS = """Datasets that tasks compare as one which compare organisms: [Compare species](../how-to/species.md).
 """
 
 

@@ -234,7 +234,7 @@ def _control(
 
 
 def _cells(like: Scoring, items: Sequence[JobDataset]) -> dict[str, Any]:
-    """Say which cells, and of a group what is told of them: the same whether its members are shown one by one or not."""
+    """Say which cells, and of a group what is told of them: the same for members shown one by one or together."""
     stack = items[0].stack
     if len(items) == 1 and not stack:
         return _some(items[0].view)
