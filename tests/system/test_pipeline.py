@@ -297,7 +297,7 @@ def test_what_was_set_is_in_the_table_and_warnings_too(cellgauge, made_catalog):
         "run", *common(made_catalog, "local"), "-m", "pca", "-t", "embedding", "--set", "pca.n_components=45"
     )
     assert "n_components=45" in done.stdout
-    assert "39 components instead of 45: there are no more" in done.stdout.replace("\n", " ")
+    assert "39 components instead of 45: there are no more" in " ".join(done.stdout.split())
 
 
 @pytest.mark.slow
