@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cellgauge import outputs
-from cellgauge.data import rows, stack, view
+from cellgauge.data import joined, rows, stack, view
 from cellgauge.errors import ContractViolation, StorageError
 from cellgauge.specs import Dataset, Part, RunRecord, Scoring, View
 from cellgauge.store import Store
@@ -98,10 +98,13 @@ def truth_of_group(scoring: Scoring, datasets: Sequence[Dataset], views: Sequenc
 
     def one(part: Part, dataset: Dataset, shown: View) -> "pd.DataFrame":
         found = view.annotations(dataset, shown, part.roles)
-        return found.assign(**{stack.ORGANISM: part.organism})
+        return found.assign(**{stack.ORGANISM: part.organism, stack.HOME: part.dataset})
 
     def obs() -> "pd.DataFrame":
-        return stack.labels([one(*each) for each in zip(scoring.parts, datasets, views, strict=True)])
+        import pandas as pd
+
+        found = stack.labels([one(*each) for each in zip(scoring.parts, datasets, views, strict=True)])
+        return pd.DataFrame({role: joined.values(found, given) for role, given in scoring.roles.items()})
 
     return obs, dict
 

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 from cellgauge import catalog, offline, pipeline, plan, reproduce, supplies
+from cellgauge.data import stack
 from cellgauge.engines import Cancel
 from cellgauge.engines.function import FunctionEngine
 from cellgauge.images import Runnable
@@ -270,3 +271,12 @@ class TestLater:
             assert (result.scores[0].n_cells, result.scoring.limit_cells) == (60, 30)
         own, together = sorted(lab.store.results(), key=lambda one: one.scoring.model)
         assert numbers(own) == numbers(together), "of the very same cells"
+
+
+def test_donors_of_two_members_are_two_whatever_they_are_called():
+    assert stack.columns(["donor", "batch", "cell_type"]) == {
+        "donor": (stack.HOME, "donor"),
+        "batch": (stack.HOME, "batch"),
+        "cell_type": "cell_type",
+        "organism": "organism",
+    }

@@ -28,8 +28,8 @@ ORGANISM = "organism"
 """The role by which cells of one member are told from those of another organism's."""
 HOME = "of member"
 """The column that names each cell's member; no role has a space in its name."""
-APART = ("batch",)
-"""Roles whose values mean something within their dataset alone: `batch 1` of two datasets is not one batch."""
+APART = ("batch", "donor")
+"""Roles whose values mean something within their dataset alone: `batch 1` of two datasets is not one, nor `donor 1`."""
 CHUNK = 1 << 18
 """Values that lie behind one another in the file."""
 

@@ -1,5 +1,6 @@
 """Rows of a view that one thread writes one after the other, summed up as they go by."""
 
+import errno
 import os
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -60,7 +61,8 @@ class Strip:
         """
         for length in pipe.move(source, pieces, self._handle, self._at):
             arrived = pipe.room[:length]
-            os.preadv(self._handle, (arrived,), self._at)
+            if os.preadv(self._handle, (arrived,), self._at) != length:
+                raise OSError(errno.EIO, os.strerror(errno.EIO))
             self._sum(arrived)
 
     @property
